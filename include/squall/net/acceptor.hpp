@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// acceptor.hpp: accepts connections from a listening socket.
+//
+// Threads    The loop's.
+// Ownership  Shares the listening socket; stopping does not close it.
+// Fairness   At most 16 connections a turn, then the loop's other work has its turn.
+// Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that connection.
+//            When the process or the system is out of descriptors or memory, accepting pauses for 100 ms at a time:
+//            connections wait in the kernel, and the log says which limit to raise.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+#include <squall/net/endpoint.hpp>
+#include <squall/net/event_loop.hpp>
+#include <squall/net/socket.hpp>
+
+namespace squall {
+
+class Acceptor final : private Watcher, private LoopTask {
+public:
+  /// Gets each connection, non-blocking and close-on-exec. It may stop the acceptor; it must neither destroy it nor
+  /// throw.
+  using OnAccept = std::function<void(Socket connection, Endpoint peer)>;
+
+  /// Accepts from now on. @throws std::system_error when the loop cannot watch the socket; EBADF when it is closed
+  Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept);
+  Acceptor(const Acceptor&) = delete;
+  Acceptor& operator=(const Acceptor&) = delete;
+  ~Acceptor() { stop(); }
+
+  /// Ends accepting, also from inside on_accept. The socket stays open. Doing it twice is harmless.
+  void stop() noexcept;
+
+  [[nodiscard]] const ListeningSocket& socket() const noexcept { return socket_; }
+
+private:
+  void on_ready(Readiness readiness) override;
+  void on_loop_end() noexcept override { stop(); }
+  void run_task() override { accept_batch(); }
+  void accept_batch();
+  void pause(int error);
+
+  EventLoop& loop_;
+  ListeningSocket socket_;
+  OnAccept on_accept_;
+  Timer resume_timer_;
+  int watched_fd_ = -1; ///< -1 once stopped
+};
+
+} // namespace squall

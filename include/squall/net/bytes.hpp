@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// bytes.hpp: an immutable, reference-counted run of bytes.
+//
+// A read hands out a slice of the block that the system filled; a write and an actor message take one without
+// copying it.
+//
+// Threads    Distinct Bytes may be used by distinct threads, also when they share a block.
+// Ownership  A slice keeps its whole block alive. A stream never hands out a slice of a block that is more than
+//            twice as large as what arrived in it, so that a short line cannot hold a large buffer.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace squall {
+
+namespace detail {
+
+/// Reference-counted storage; the bytes follow the header.
+class Block {
+public:
+  /// Storage for `capacity` bytes, with one reference. @throws std::bad_alloc
+  static Block* make(std::size_t capacity);
+
+  void ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
+  void deref() noexcept {
+    if (references_.load(std::memory_order_acquire) == 1 ||
+        references_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+      destroy(this);
+  }
+  [[nodiscard]] bool unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
+  [[nodiscard]] char* data() noexcept { return reinterpret_cast<char*>(this + 1); }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+
+private:
+  explicit Block(std::size_t capacity) noexcept : capacity_{capacity} {}
+  static void destroy(Block* block) noexcept;
+
+  std::atomic<std::size_t> references_{1};
+  std::size_t capacity_;
+};
+
+} // namespace detail
+
+class Bytes {
+public:
+  Bytes() noexcept = default;
+
+  /// Copies `text`. @throws std::bad_alloc
+  Bytes(std::string_view text);
+  Bytes(const char* text) : Bytes{std::string_view{text}} {}
+  Bytes(const std::string& text) : Bytes{std::string_view{text}} {}
+
+  Bytes(const Bytes& other) noexcept : block_{other.block_}, data_{other.data_}, size_{other.size_} {
+    if (block_ != nullptr)
+      block_->ref();
+  }
+  Bytes(Bytes&& other) noexcept
+      : block_{std::exchange(other.block_, nullptr)}, data_{std::exchange(other.data_, nullptr)},
+        size_{std::exchange(other.size_, 0)} {}
+  Bytes& operator=(Bytes other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Bytes() {
+    if (block_ != nullptr)
+      block_->deref();
+  }
+
+  [[nodiscard]] const char* data() const noexcept { return data_; }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+  [[nodiscard]] std::string_view view() const noexcept { return {data_, size_}; }
+  operator std::string_view() const noexcept { return view(); }
+  [[nodiscard]] std::string str() const { return std::string{view()}; }
+
+  /// The bytes from `offset`, at most `count`, sharing the block; empty when `offset` is past the end.
+  [[nodiscard]] Bytes slice(std::size_t offset, std::size_t count = std::string_view::npos) const noexcept;
+
+  void swap(Bytes& other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+  }
+
+  friend bool operator==(const Bytes& a, const Bytes& b) noexcept { return a.view() == b.view(); }
+  friend bool operator==(const Bytes& a, std::string_view b) noexcept { return a.view() == b; }
+
+  /// For the library: a slice of `block`, adding a reference to it.
+  Bytes(detail::Block& block, std::size_t offset, std::size_t size) noexcept
+      : block_{&block}, data_{block.data() + offset}, size_{size} {
+    block.ref();
+  }
+
+  /// For the library: takes in `next` when its bytes follow ours in the same block.
+  bool try_extend(const Bytes& next) noexcept {
+    if (block_ == nullptr || block_ != next.block_ || data_ + size_ != next.data_)
+      return false;
+    size_ += next.size_;
+    return true;
+  }
+
+  /// For the library: drops the first `count` bytes, at most all.
+  void remove_prefix(std::size_t count) noexcept {
+    data_ += count;
+    size_ -= count;
+  }
+
+private:
+  detail::Block* block_ = nullptr;
+  const char* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+} // namespace squall

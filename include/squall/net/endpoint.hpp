@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// endpoint.hpp: one end of a connection as text and number.
+//
+// Ownership  A plain value; copies share nothing.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace squall {
+
+/// An address family, for choosing what bind_sockets binds and for telling what an Endpoint is.
+enum class AddressFamily : std::uint8_t {
+  unspec, ///< any; an Endpoint with it is empty
+  ipv4,
+  ipv6,
+  unix_domain,
+};
+
+struct Endpoint {
+  std::string address;                          ///< "127.0.0.1", "::1", a path; empty for an unnamed unix peer
+  std::uint16_t port = 0;                       ///< 0 for unix sockets
+  AddressFamily family = AddressFamily::unspec;
+
+  friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+/// "127.0.0.1:8888", "[::1]:8888", "unix:/run/x.sock", or "unknown" for an empty endpoint.
+std::string to_string(const Endpoint& endpoint);
+
+} // namespace squall

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// errors.hpp: why an operation on a stream failed, as a value and as an exception.
+//
+// Every operation has exactly one outcome: Result<T> holds its value or a StreamError. A coroutine that awaits the
+// operation gets the value or the exception that throw_error makes of the error; a request to a stream actor gets
+// it as caf::error (stream_messages.hpp).
+//
+// Ownership  Plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+
+namespace squall {
+
+/// What kind of failure. The numbers are fixed: they travel in messages.
+enum class StreamErrc : std::uint8_t {
+  closed = 1,             ///< the stream closed before the operation was done; CloseReason says why
+  already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
+  buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
+  unsatisfiable_read = 4, ///< the delimiter does not end within max_bytes; the stream closes
+  invalid_argument = 5,   ///< an argument that can never work, such as an empty delimiter; nothing was started
+};
+
+/// Why a stream closed. The numbers are fixed: they travel in messages.
+enum class CloseReason : std::uint8_t {
+  none = 0,           ///< it is open
+  peer_closed = 1,    ///< the peer ended its side in an orderly way
+  reset = 2,          ///< the connection broke: ECONNRESET, ECONNABORTED, EPIPE, ETIMEDOUT
+  local_close = 3,    ///< close() here
+  limit = 4,          ///< a limit was passed: max_bytes or max_buffer_size
+  transport_error = 5, ///< another error of the system; see the real error
+  handler_ended = 6,  ///< the handler returned, or its actor ended
+  handler_failed = 7, ///< the handler threw, or its actor died of an error
+  shutting_down = 8,  ///< the stream actor was told to exit, or its event loop ends
+};
+
+[[nodiscard]] const char* to_string(StreamErrc code) noexcept;
+[[nodiscard]] const char* to_string(CloseReason reason) noexcept;
+
+[[nodiscard]] const std::error_category& stream_category() noexcept;
+[[nodiscard]] inline std::error_code make_error_code(StreamErrc code) noexcept {
+  return {static_cast<int>(code), stream_category()};
+}
+
+/// A failed operation.
+struct StreamError {
+  StreamErrc code = StreamErrc::closed;
+  CloseReason reason = CloseReason::none; ///< with StreamErrc::closed
+  std::error_code real_error;             ///< what lies behind it: an errno, or a StreamErrc for a limit; or none
+
+  friend bool operator==(const StreamError&, const StreamError&) = default;
+};
+
+/// One sentence: "stream is closed: reset (Connection reset by peer)".
+[[nodiscard]] std::string to_string(const StreamError& error);
+
+/// What throw_error throws; catch one of the classes below, or this for all.
+class StreamException : public std::runtime_error {
+public:
+  explicit StreamException(StreamError error) : std::runtime_error{to_string(error)}, error_{error} {}
+  [[nodiscard]] const StreamError& error() const noexcept { return error_; }
+  [[nodiscard]] StreamErrc code() const noexcept { return error_.code; }
+
+private:
+  StreamError error_;
+};
+
+/// The stream closed before the operation was done.
+class StreamClosedError : public StreamException {
+public:
+  using StreamException::StreamException;
+  [[nodiscard]] CloseReason reason() const noexcept { return error().reason; }
+  /// StreamErrc::unsatisfiable_read or buffer_full behind CloseReason::limit, an errno behind a broken
+  /// connection; none behind an orderly close.
+  [[nodiscard]] const std::error_code& real_error() const noexcept { return error().real_error; }
+};
+
+/// A write beyond max_write_buffer_size, or a read of more than max_buffer_size; the stream is as it was.
+class StreamBufferFullError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// A second read while one is pending, or an argument that can never work; the stream is as it was.
+class StreamUsageError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// Throws the class above that fits `error`.
+[[noreturn]] void throw_error(const StreamError& error);
+
+/// A value or a StreamError.
+template <class T> class [[nodiscard]] Result {
+public:
+  Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}
+  Result(StreamError error) : state_{std::in_place_index<1>, error} {}
+
+  [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
+  explicit operator bool() const noexcept { return has_value(); }
+
+  /// @throws the exception of throw_error where there is no value
+  T& value() & {
+    if (!has_value())
+      throw_error(error());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && { return std::move(value()); }
+
+  T& operator*() noexcept { return *std::get_if<0>(&state_); }
+  T* operator->() noexcept { return std::get_if<0>(&state_); }
+  const T& operator*() const noexcept { return *std::get_if<0>(&state_); }
+  const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+  [[nodiscard]] const StreamError& error() const noexcept { return *std::get_if<1>(&state_); }
+
+private:
+  std::variant<T, StreamError> state_;
+};
+
+/// Success, or a StreamError.
+template <> class [[nodiscard]] Result<void> {
+public:
+  Result() = default;
+  Result(StreamError error) : error_{error} {}
+
+  [[nodiscard]] bool has_value() const noexcept { return !error_; }
+  explicit operator bool() const noexcept { return has_value(); }
+  void value() const {
+    if (error_)
+      throw_error(*error_);
+  }
+  [[nodiscard]] const StreamError& error() const noexcept { return *error_; }
+
+private:
+  std::optional<StreamError> error_;
+};
+
+} // namespace squall
+
+template <> struct std::is_error_code_enum<squall::StreamErrc> : std::true_type {};

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// event_loop.hpp: one thread's loop over descriptors, timers and posted functions.
+//
+// A turn runs, in this order: ready descriptors, functions posted until then, due timers, tasks deferred until
+// then, and the end-of-turn phase, in which streams send what the turn wrote. Then the loop waits, unless
+// something was deferred. Each phase takes what was there when it began, so that no source can starve another.
+//
+// Threads    post(), stop() and wake_up() may be called from any thread; everything else belongs to the thread that
+//            runs the loop (or, before it runs, to the thread that made it).
+// Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it goes.
+// Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
+//            (Watcher::on_loop_end) and drops functions that did not run.
+// Units      Times are points and durations of std::chrono::steady_clock.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include <squall/net/intrusive_list.hpp>
+
+namespace squall {
+
+using TimePoint = std::chrono::steady_clock::time_point;
+using Duration = std::chrono::steady_clock::duration;
+
+class EventLoop;
+
+/// Where a loop gets the time from.
+class Clock {
+public:
+  virtual ~Clock() = default;
+  /// Monotonic. Called by the loop's thread.
+  [[nodiscard]] virtual TimePoint now() const = 0;
+};
+
+/// What happened to a descriptor, as flags.
+struct Readiness {
+  bool readable = false;
+  bool writable = false;
+  bool hang_up = false; ///< the peer ended its side, or the descriptor broke: a read will tell which
+};
+
+/// Hears of a descriptor's readiness. Edge-triggered (epoll(7)): a watcher that is told "readable" must read until
+/// nothing is left, or remember that it did not.
+class Watcher : public IntrusiveNode<Watcher> {
+public:
+  virtual void on_ready(Readiness readiness) = 0;
+  /// The loop ends; the watcher is out of it already.
+  virtual void on_loop_end() noexcept {}
+
+protected:
+  ~Watcher() = default;
+};
+
+/// Something to run in a later phase of the loop; see EventLoop::defer and at_end_of_turn. Takes itself out when it
+/// goes.
+class LoopTask : public IntrusiveNode<LoopTask> {
+public:
+  virtual void run_task() = 0;
+
+protected:
+  ~LoopTask() = default;
+};
+
+/// Calls a function once, at a time.
+class Timer {
+public:
+  explicit Timer(std::function<void()> callback) : callback_{std::move(callback)} {}
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+  ~Timer() { cancel(); }
+
+  /// Arms the timer, or moves it. A time in the past is due in the next turn. Granularity: one millisecond, never
+  /// early. @throws std::bad_alloc
+  void start(EventLoop& loop, TimePoint when);
+  void start_after(EventLoop& loop, Duration delay);
+  /// Does nothing when it is not armed.
+  void cancel() noexcept;
+  [[nodiscard]] bool armed() const noexcept { return loop_ != nullptr; }
+
+private:
+  friend class TimerQueue;
+  std::function<void()> callback_;
+  EventLoop* loop_ = nullptr;
+  TimePoint when_{};
+  std::size_t index_ = 0;
+};
+
+class EventLoop {
+public:
+  /// @throws std::system_error when the system refuses the descriptors (epoll_create1, eventfd)
+  explicit EventLoop(const Clock* clock = nullptr); ///< nullptr: the system's steady clock
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
+  ~EventLoop();
+
+  /// Runs turns until stop(). An exception that leaves a callback leaves run(); the loop may be run again.
+  void run();
+
+  /// One turn. Waits for something to do, at most `max_wait`.
+  void run_once(Duration max_wait = Duration::zero());
+
+  /// Makes run() return after the turn that is under way; it may be called before run().
+  void stop() noexcept;
+
+  /// Runs `function` in a coming turn, in the order of posting. @throws std::bad_alloc
+  void post(std::function<void()> function);
+
+  /// Makes a waiting loop begin a turn.
+  void wake_up() noexcept;
+
+  /// Tells `watcher` of `fd`'s readiness until unwatch(); readiness that is there already is told, too.
+  /// @throws std::system_error (epoll_ctl)
+  void watch(int fd, Watcher& watcher);
+  /// Stops telling, at once: what the turn already collected is dropped. Call it before the descriptor is closed.
+  void unwatch(int fd, Watcher& watcher) noexcept;
+
+  /// Runs `task` once in the deferred phase: of this turn, if that is still to come, else of the next, which then
+  /// begins without waiting. A task that is queued already stays where it is.
+  void defer(LoopTask& task) noexcept { deferred_.push_back_if_unlinked(task); }
+  /// Runs `task` once at the end of this turn, after all else. A task that is queued already stays where it is.
+  void at_end_of_turn(LoopTask& task) noexcept { end_of_turn_.push_back_if_unlinked(task); }
+
+  /// The time at the beginning of the turn (at another time: the clock's).
+  [[nodiscard]] TimePoint now() const;
+
+  /// Counts turns; for budgets that renew themselves with each.
+  [[nodiscard]] std::uint64_t turn() const noexcept { return turn_; }
+
+  /// The calling thread is the one that runs this loop.
+  [[nodiscard]] bool in_loop() const noexcept { return current() == this; }
+  /// The loop that the calling thread runs, or nullptr.
+  [[nodiscard]] static EventLoop* current() noexcept;
+
+private:
+  friend class Timer;
+  struct Impl;
+  static void run_tasks(IntrusiveList<LoopTask>& list);
+
+  std::unique_ptr<Impl> impl_;
+  IntrusiveList<LoopTask> deferred_;
+  IntrusiveList<LoopTask> end_of_turn_;
+  std::uint64_t turn_ = 0;
+};
+
+} // namespace squall

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// io_stream.hpp: buffered, asynchronous reading and writing on a connection, as Tornado's IOStream.
+//
+// Every operation has exactly one outcome, a value or a StreamError, and comes in two forms here: awaited in a
+// coroutine (an error is thrown as an exception of errors.hpp; with .as_result() it is returned) and with a
+// completion. As requests to a stream actor the same operations are in stream_actor.hpp.
+//
+// Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens there.
+// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
+// Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order. When
+//            a stream closes, its pending read is answered first, then its writes, then the close callback.
+// Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
+// Fairness   A stream that has done its share of a turn (64 operations or 256 KiB) goes on in the next, behind the
+//            others.
+// Units      Sizes are bytes.
+#pragma once
+
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+
+#include <squall/net/bytes.hpp>
+#include <squall/net/endpoint.hpp>
+#include <squall/net/errors.hpp>
+#include <squall/net/event_loop.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
+#include <squall/net/stream_requests.hpp>
+#include <squall/net/transport.hpp>
+
+namespace squall {
+
+class StreamCore;
+class ReadAwaitable;
+class WriteAwaitable;
+
+/// Hears the outcome of a read that could not be answered at once. Must live until then, or until cancel_read.
+class ReadCompletion {
+public:
+  virtual void on_read(Result<Bytes> result) = 0;
+
+protected:
+  ~ReadCompletion() = default;
+};
+
+/// Hears the outcome of a write. Must live until then, or until cancel_write.
+class WriteCompletion {
+public:
+  virtual void on_write(Result<void> result) = 0;
+
+protected:
+  ~WriteCompletion() = default;
+};
+
+class IOStream {
+public:
+  using ReadCallback = std::function<void(Result<Bytes>)>;
+  using WriteCallback = std::function<void(Result<void>)>;
+
+  IOStream() noexcept = default; ///< no stream: only assignment, operator bool and the destructor may be used
+
+  /// A stream on a connected socket. @throws std::system_error when the system refuses to watch it
+  IOStream(EventLoop& loop, Socket socket, const StreamOptions& options = {});
+
+  /// A stream on a transport of your own. @throws std::system_error as watch() of the transport
+  IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options = {});
+
+  IOStream(const IOStream& other) noexcept;
+  IOStream(IOStream&& other) noexcept : core_{std::exchange(other.core_, nullptr)} {}
+  IOStream& operator=(IOStream other) noexcept {
+    std::swap(core_, other.core_);
+    return *this;
+  }
+  ~IOStream();
+
+  explicit operator bool() const noexcept { return core_ != nullptr; }
+
+  // -- in coroutines: co_await each; nothing starts before that, but for write -------------------------------------
+
+  /// See ReadBytes. @returns (awaited) Bytes @throws StreamClosedError, StreamBufferFullError, StreamUsageError
+  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false);
+
+  /// See ReadUntil. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
+  [[nodiscard]] ReadAwaitable read_until(std::string_view delimiter,
+                                         std::optional<std::size_t> max_bytes = std::nullopt);
+
+  /// See ReadUntilClose. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
+  [[nodiscard]] ReadAwaitable read_until_close();
+
+  /// Queues `data` at once; see Write. Awaiting it is how a handler keeps pace with a slow peer:
+  /// while the system takes all it is given, and at most 64 KiB wait for the end of the turn, it returns at once, and
+  /// the stream answers for those bytes: close() still hands them over (StreamOptions::linger_timeout). Otherwise it
+  /// returns when the system took the last byte of `data`.
+  /// @throws (awaited) StreamClosedError, StreamBufferFullError
+  WriteAwaitable write(Bytes data);
+
+  // -- with completions ----------------------------------------------------------------------------------------------
+
+  /// Starts a read. Answers at once where it can; otherwise returns nothing and calls `completion` later, once.
+  std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
+
+  /// Forgets the pending read of `completion`, if there is one: every byte stays unread, the stream is idle.
+  void cancel_read(ReadCompletion& completion) noexcept;
+
+  /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the write is
+  /// refused: then the error is returned and `completion` not called.
+  [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion);
+
+  /// As start_read, but always calls `callback`, once, from the loop, never from inside this call.
+  void read(ReadRequest request, ReadCallback callback);
+
+  /// As start_write, but always calls `callback`, once, from the loop, never from inside this call.
+  void write(Bytes data, WriteCallback callback);
+
+  // -- closing ---------------------------------------------------------------------------------------------------------
+
+  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread.
+  /// Unsent bytes that the system does not take now are dropped, unless their write was answered already. Calling it
+  /// on a closed stream does nothing.
+  void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
+
+  /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also when the
+  /// stream is closed already. A later call replaces the callback; an empty one takes it away.
+  void set_close_callback(std::function<void()> callback);
+
+  // -- state ----------------------------------------------------------------------------------------------------------
+
+  [[nodiscard]] bool closed() const noexcept;
+  [[nodiscard]] bool reading() const noexcept; ///< a read is pending
+  [[nodiscard]] bool writing() const noexcept; ///< there are unsent bytes
+  [[nodiscard]] std::size_t unread_size() const noexcept;
+  [[nodiscard]] std::size_t unsent_size() const noexcept;
+
+  /// Why it closed: code closed with reason and real error; CloseReason::none while it is open.
+  [[nodiscard]] StreamError error() const noexcept;
+
+  /// TCP_NODELAY. Does nothing where there is no such thing, and on a closed stream.
+  void set_nodelay(bool value) noexcept;
+
+  [[nodiscard]] EventLoop& loop() const noexcept;
+
+private:
+  friend class ReadOperation;
+  friend class WriteOperation;
+  explicit IOStream(StreamCore* core) noexcept;
+  StreamCore* core_ = nullptr;
+};
+
+/// What the two forms of an awaited read share. Destroying it while it waits cancels the read.
+class ReadOperation : private ReadCompletion {
+public:
+  ReadOperation(const ReadOperation&) = delete;
+  ReadOperation& operator=(const ReadOperation&) = delete;
+
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> waiter);
+
+protected:
+  ReadOperation(const IOStream& stream, ReadRequest request)
+      : stream_{stream}, request_{std::move(request)} {}
+  ~ReadOperation();
+
+  IOStream stream_;
+  ReadRequest request_;
+  std::coroutine_handle<> waiter_;
+  std::optional<Result<Bytes>> result_;
+
+private:
+  void on_read(Result<Bytes> result) override;
+};
+
+/// co_await returns Result<Bytes>.
+class [[nodiscard]] ReadResultAwaitable : public ReadOperation {
+public:
+  Result<Bytes> await_resume() { return std::move(*result_); }
+
+private:
+  friend class ReadAwaitable;
+  using ReadOperation::ReadOperation;
+};
+
+/// co_await returns Bytes or throws.
+class [[nodiscard]] ReadAwaitable : public ReadOperation {
+public:
+  Bytes await_resume() { return std::move(*result_).value(); }
+
+  /// The same read, not throwing.
+  [[nodiscard]] ReadResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
+
+private:
+  friend class IOStream;
+  using ReadOperation::ReadOperation;
+};
+
+/// What the two forms of an awaited write share. Destroying it does not take the write back.
+class WriteOperation : private WriteCompletion {
+public:
+  WriteOperation(const WriteOperation&) = delete;
+  WriteOperation& operator=(const WriteOperation&) = delete;
+
+  [[nodiscard]] bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiter);
+
+protected:
+  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused)
+      : stream_{stream}, end_{end}, error_{refused} {}
+  WriteOperation(WriteOperation&& other) noexcept;
+  ~WriteOperation();
+
+  Result<void> take_result() {
+    awaited_ = true;
+    return error_ ? Result<void>{*error_} : Result<void>{};
+  }
+
+  IOStream stream_;
+  std::uint64_t end_; ///< the write is done when this many bytes have left the stream
+  std::optional<StreamError> error_;
+  std::coroutine_handle<> waiter_;
+  bool awaited_ = false;
+
+private:
+  void on_write(Result<void> result) override;
+};
+
+/// co_await returns Result<void>.
+class WriteResultAwaitable : public WriteOperation {
+public:
+  Result<void> await_resume() { return take_result(); }
+
+private:
+  friend class WriteAwaitable;
+  explicit WriteResultAwaitable(WriteOperation&& other) noexcept : WriteOperation{std::move(other)} {}
+};
+
+/// co_await returns nothing or throws.
+class WriteAwaitable : public WriteOperation {
+public:
+  void await_resume() { take_result().value(); }
+
+  /// The same write, not throwing.
+  [[nodiscard]] WriteResultAwaitable as_result() && { return WriteResultAwaitable{std::move(*this)}; }
+
+private:
+  friend class IOStream;
+  using WriteOperation::WriteOperation;
+};
+
+} // namespace squall

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_options.hpp: the limits of one stream.
+//
+// Units      Sizes are bytes.
+// Lifetime   A stream copies its options when it is made; changing them later changes new streams only.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+
+namespace squall {
+
+struct StreamOptions {
+  /// Upper bound of the unread bytes that a stream keeps; at least 2. A read that would need more fails and
+  /// closes the stream (CloseReason::limit, real error StreamErrc::buffer_full).
+  std::size_t max_buffer_size = 100 * 1024 * 1024;
+
+  /// Size of one read from the transport; at least 1. The effective value is at most max_buffer_size / 2.
+  std::size_t read_chunk_size = 64 * 1024;
+
+  /// Upper bound of the unsent bytes that a stream keeps; at least 1. A write that would pass it is refused
+  /// with StreamErrc::buffer_full: nothing of it is queued and the stream stays open.
+  std::size_t max_write_buffer_size = 100 * 1024 * 1024;
+
+  /// How long a closed stream goes on handing over bytes whose write was already answered (see IOStream::write)
+  /// before it drops them; at least 0 (drop at once).
+  std::chrono::milliseconds linger_timeout{10'000};
+
+  /// TCP_NODELAY: true sends small writes at once. Squall gathers the writes of a turn itself, so that Nagle's
+  /// algorithm would only add delay; Tornado's default is false. Ignored where the transport is not TCP.
+  bool nodelay = true;
+};
+
+} // namespace squall

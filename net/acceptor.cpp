@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// acceptor.cpp
+#include <squall/net/acceptor.hpp>
+
+#include <cerrno>
+#include <system_error>
+
+#include <squall/net/log.hpp>
+
+#include "net/socket_api.hpp"
+
+namespace squall {
+
+namespace {
+
+constexpr int accepts_per_turn = 16;
+constexpr std::chrono::milliseconds pause_time{100};
+
+/// What to do about an errno of accept4.
+enum class AcceptError : unsigned char { drained, skip, pause, broken };
+
+AcceptError classify(int error) noexcept {
+  switch (error) {
+  case EAGAIN:
+    return AcceptError::drained;
+  case EMFILE:
+  case ENFILE:
+  case ENOBUFS:
+  case ENOMEM:
+    return AcceptError::pause;
+  case EBADF:
+  case EINVAL:
+  case ENOTSOCK:
+  case EOPNOTSUPP:
+  case EFAULT:
+    return AcceptError::broken;
+  default: // errors of the one connection, as accept(2) lists them
+    return AcceptError::skip;
+  }
+}
+
+const char* advice(int error) noexcept {
+  switch (error) {
+  case EMFILE:
+    return "the process has no free descriptor: raise `ulimit -n`";
+  case ENFILE:
+    return "the system has no free descriptor: raise fs.file-max";
+  default:
+    return "the system has no memory for another socket";
+  }
+}
+
+} // namespace
+
+Acceptor::Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept)
+    : loop_{loop}, socket_{std::move(socket)}, on_accept_{std::move(on_accept)},
+      resume_timer_{[this] { loop_.defer(*this); }} {
+  const int fd = socket_.fd();
+  if (fd < 0)
+    throw std::system_error{EBADF, std::generic_category(), "cannot accept from a closed socket"};
+  loop_.watch(fd, *this);
+  watched_fd_ = fd;
+}
+
+void Acceptor::stop() noexcept {
+  resume_timer_.cancel();
+  LoopTask::unlink();
+  if (watched_fd_ >= 0)
+    loop_.unwatch(std::exchange(watched_fd_, -1), *this);
+}
+
+void Acceptor::on_ready(Readiness) {
+  if (!resume_timer_.armed())
+    accept_batch();
+}
+
+void Acceptor::accept_batch() {
+  for (int i = 0; i < accepts_per_turn; ++i) {
+    if (watched_fd_ < 0)
+      return;
+    socket_api::Accepted accepted = socket_api::accept(watched_fd_);
+    if (accepted.error == 0) {
+      on_accept_(std::move(accepted.socket), std::move(accepted.peer));
+      continue;
+    }
+    const AcceptError kind = classify(accepted.error);
+    if (kind == AcceptError::skip)
+      continue;
+    if (kind != AcceptError::drained)
+      pause(accepted.error);
+    return;
+  }
+  loop_.defer(*this); // there may be more: after the others
+}
+
+void Acceptor::pause(int error) {
+  if (classify(error) == AcceptError::broken) {
+    log_event(LogLevel::error, "listener_broken", "a listening socket fails and is given up",
+              {{"address", to_string(socket_.local_endpoint())},
+               {"error", std::generic_category().message(error)}});
+    stop();
+    return;
+  }
+  log_event(LogLevel::error, "accept_paused", advice(error),
+            {{"address", to_string(socket_.local_endpoint())}, {"error", std::generic_category().message(error)}});
+  resume_timer_.start_after(loop_, pause_time);
+}
+
+} // namespace squall

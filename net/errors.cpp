@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// errors.cpp: texts of the errors, and the exception that fits each.
+#include <squall/net/errors.hpp>
+
+namespace squall {
+
+namespace {
+
+class StreamCategory : public std::error_category {
+  const char* name() const noexcept override { return "squall"; }
+  std::string message(int value) const override { return to_string(static_cast<StreamErrc>(value)); }
+};
+
+} // namespace
+
+const char* to_string(StreamErrc code) noexcept {
+  switch (code) {
+  case StreamErrc::closed:
+    return "stream is closed";
+  case StreamErrc::already_reading:
+    return "a read is pending on the stream already";
+  case StreamErrc::buffer_full:
+    return "more than the stream's buffer may hold";
+  case StreamErrc::unsatisfiable_read:
+    return "the delimiter does not end within max_bytes";
+  case StreamErrc::invalid_argument:
+    return "argument that can never work";
+  }
+  return "unknown stream error";
+}
+
+const char* to_string(CloseReason reason) noexcept {
+  switch (reason) {
+  case CloseReason::none:
+    return "open";
+  case CloseReason::peer_closed:
+    return "closed by the peer";
+  case CloseReason::reset:
+    return "connection broken";
+  case CloseReason::local_close:
+    return "closed here";
+  case CloseReason::limit:
+    return "limit passed";
+  case CloseReason::transport_error:
+    return "error of the transport";
+  case CloseReason::handler_ended:
+    return "its handler ended";
+  case CloseReason::handler_failed:
+    return "its handler failed";
+  case CloseReason::shutting_down:
+    return "shutting down";
+  }
+  return "unknown reason";
+}
+
+const std::error_category& stream_category() noexcept {
+  static const StreamCategory category;
+  return category;
+}
+
+std::string to_string(const StreamError& error) {
+  std::string text = to_string(error.code);
+  if (error.code == StreamErrc::closed && error.reason != CloseReason::none)
+    text.append(": ").append(to_string(error.reason));
+  if (error.real_error)
+    text.append(" (").append(error.real_error.message()).append(")");
+  return text;
+}
+
+void throw_error(const StreamError& error) {
+  switch (error.code) {
+  case StreamErrc::closed:
+  case StreamErrc::unsatisfiable_read:
+    throw StreamClosedError{error};
+  case StreamErrc::buffer_full:
+    throw StreamBufferFullError{error};
+  case StreamErrc::already_reading:
+  case StreamErrc::invalid_argument:
+    break;
+  }
+  throw StreamUsageError{error};
+}
+
+} // namespace squall

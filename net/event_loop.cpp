@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// event_loop.cpp: the loop over epoll(7) and eventfd(2).
+#include <squall/net/event_loop.hpp>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <mutex>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <system_error>
+#include <unistd.h>
+#include <vector>
+
+#include <squall/net/socket.hpp>
+
+#include "net/timer_queue.hpp"
+
+namespace squall {
+
+namespace {
+
+class SteadyClock : public Clock {
+  TimePoint now() const override { return std::chrono::steady_clock::now(); }
+};
+
+const SteadyClock steady_clock;
+
+thread_local EventLoop* current_loop = nullptr;
+
+/// Makes the loop the thread's current one while it lives.
+class CurrentLoop {
+public:
+  explicit CurrentLoop(EventLoop* loop) noexcept : previous_{std::exchange(current_loop, loop)} {}
+  CurrentLoop(const CurrentLoop&) = delete;
+  CurrentLoop& operator=(const CurrentLoop&) = delete;
+  ~CurrentLoop() { current_loop = previous_; }
+
+private:
+  EventLoop* previous_;
+};
+
+Socket checked(int fd, const char* call) {
+  if (fd < 0)
+    throw std::system_error{errno, std::generic_category(), call};
+  return Socket{fd};
+}
+
+/// epoll_wait's timeout: rounded up, so that a timer is never early.
+int to_timeout(Duration wait) {
+  const auto longest = std::chrono::hours{1};
+  if (wait <= Duration::zero())
+    return 0;
+  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(wait, longest)).count());
+}
+
+Readiness to_readiness(std::uint32_t events) {
+  return {(events & EPOLLIN) != 0, (events & EPOLLOUT) != 0, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
+}
+
+} // namespace
+
+struct EventLoop::Impl {
+  explicit Impl(const Clock* given)
+      : clock{given != nullptr ? given : &steady_clock}, epoll{checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")},
+        wake_event{checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")} {
+    epoll_event event{};
+    event.events = EPOLLIN | EPOLLET;
+    event.data.ptr = nullptr; // the wake-up event: no watcher
+    if (epoll_ctl(epoll.fd(), EPOLL_CTL_ADD, wake_event.fd(), &event) != 0)
+      throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
+  }
+
+  void wait(int timeout) {
+    int count = epoll_wait(epoll.fd(), ready.data(), static_cast<int>(ready.size()), timeout);
+    if (count < 0 && errno != EINTR)
+      throw std::system_error{errno, std::generic_category(), "epoll_wait"};
+    ready_count = static_cast<std::size_t>(std::max(count, 0));
+    now_known = false;
+    woken.exchange(false, std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
+  }
+
+  /// The turn's time. Asked of the clock once a turn, and only where somebody wants it.
+  TimePoint turn_time() {
+    if (!now_known)
+      now = clock->now();
+    now_known = true;
+    return now;
+  }
+
+  void dispatch() {
+    for (next_ready = 0; next_ready < ready_count;) {
+      const epoll_event& event = ready[next_ready++];
+      if (event.data.ptr != nullptr)
+        static_cast<Watcher*>(event.data.ptr)->on_ready(to_readiness(event.events));
+    }
+    ready_count = 0;
+  }
+
+  void run_posted() {
+    if (!posted_pending.exchange(false, std::memory_order_acq_rel))
+      return;
+    {
+      const std::lock_guard lock{posted_mutex};
+      running.swap(posted);
+    }
+    // An exception leaves run(); what is behind it runs in the next turn, in front of later ones.
+    struct Rest {
+      Impl& impl;
+      std::size_t done = 0;
+      ~Rest() {
+        impl.running.erase(impl.running.begin(), impl.running.begin() + static_cast<std::ptrdiff_t>(done));
+        if (impl.running.empty())
+          return;
+        const std::lock_guard lock{impl.posted_mutex};
+        std::move(impl.posted.begin(), impl.posted.end(), std::back_inserter(impl.running));
+        impl.posted.swap(impl.running);
+        impl.running.clear();
+        impl.posted_pending.store(true, std::memory_order_release);
+      }
+    } rest{*this};
+    while (rest.done < running.size())
+      running[rest.done++]();
+  }
+
+  const Clock* clock;
+  Socket epoll;
+  Socket wake_event;
+  TimePoint now;
+  bool now_known = false;
+  TimerQueue timers;
+  IntrusiveList<Watcher> watchers;
+
+  std::array<epoll_event, 256> ready{};
+  std::size_t ready_count = 0;
+  std::size_t next_ready = 0;
+
+  std::mutex posted_mutex;
+  std::vector<std::function<void()>> posted; ///< guarded by posted_mutex
+  std::vector<std::function<void()>> running;
+  std::atomic<bool> posted_pending{false};
+  std::atomic<bool> woken{false}; ///< the wake-up event is set and not yet seen
+  std::atomic<bool> stopping{false};
+};
+
+EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} {}
+
+EventLoop::~EventLoop() {
+  const CurrentLoop guard{this};
+  while (Watcher* watcher = impl_->watchers.pop_front())
+    watcher->on_loop_end();
+  // What the watchers put off until later has no later; a task that queues itself for ever is left.
+  constexpr int most_rounds = 16;
+  for (int round = 0; round < most_rounds && !deferred_.empty(); ++round)
+    run_tasks(deferred_);
+}
+
+void EventLoop::run() {
+  while (!impl_->stopping.load(std::memory_order_acquire))
+    run_once(std::chrono::hours{1});
+  impl_->stopping.store(false, std::memory_order_release);
+}
+
+void EventLoop::run_once(Duration max_wait) {
+  const CurrentLoop guard{this};
+  Impl& impl = *impl_;
+  const bool idle = deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
+  if (idle && !impl.timers.empty())
+    max_wait = std::min(max_wait, impl.timers.first() - impl.clock->now());
+  ++turn_;
+  impl.wait(idle ? to_timeout(max_wait) : 0);
+  impl.dispatch();
+  impl.run_posted();
+  if (!impl.timers.empty())
+    impl.timers.run_due(impl.turn_time());
+  run_tasks(deferred_);
+  run_tasks(end_of_turn_);
+}
+
+void EventLoop::run_tasks(IntrusiveList<LoopTask>& list) {
+  // What is queued meanwhile waits for its next turn. After an exception the rest stays queued.
+  struct Rest {
+    IntrusiveList<LoopTask>& list;
+    IntrusiveList<LoopTask> tasks;
+    ~Rest() {
+      tasks.append(list);
+      list.append(tasks);
+    }
+  } rest{list, {}};
+  rest.tasks.append(list);
+  while (LoopTask* task = rest.tasks.pop_front())
+    task->run_task();
+}
+
+void EventLoop::stop() noexcept {
+  impl_->stopping.store(true, std::memory_order_release);
+  wake_up();
+}
+
+void EventLoop::post(std::function<void()> function) {
+  {
+    const std::lock_guard lock{impl_->posted_mutex};
+    impl_->posted.push_back(std::move(function));
+  }
+  impl_->posted_pending.store(true, std::memory_order_release);
+  if (!in_loop())
+    wake_up();
+}
+
+void EventLoop::wake_up() noexcept {
+  if (impl_->woken.exchange(true, std::memory_order_acq_rel))
+    return;
+  const std::uint64_t one = 1;
+  // A full counter (EAGAIN) wakes as well; there is nothing else that an eventfd can refuse.
+  [[maybe_unused]] const auto written = ::write(impl_->wake_event.fd(), &one, sizeof one);
+}
+
+void EventLoop::watch(int fd, Watcher& watcher) {
+  epoll_event event{};
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.data.ptr = &watcher;
+  if (epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_ADD, fd, &event) != 0)
+    throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
+  impl_->watchers.push_back_if_unlinked(watcher);
+}
+
+void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
+  epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_DEL, fd, nullptr);
+  watcher.unlink();
+  for (std::size_t i = impl_->next_ready; i < impl_->ready_count; ++i)
+    if (impl_->ready[i].data.ptr == &watcher)
+      impl_->ready[i].data.ptr = nullptr;
+}
+
+TimePoint EventLoop::now() const {
+  return in_loop() ? impl_->turn_time() : impl_->clock->now();
+}
+
+EventLoop* EventLoop::current() noexcept {
+  return current_loop;
+}
+
+void Timer::start(EventLoop& loop, TimePoint when) {
+  cancel();
+  loop.impl_->timers.add(loop, *this, when);
+}
+
+void Timer::start_after(EventLoop& loop, Duration delay) {
+  start(loop, loop.now() + delay);
+}
+
+void Timer::cancel() noexcept {
+  if (loop_ != nullptr)
+    loop_->impl_->timers.remove(*this);
+}
+
+} // namespace squall

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// socket.cpp: owning descriptors, listening sockets and their binding.
+#include <squall/net/socket.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <stdexcept>
+#include <system_error>
+#include <unistd.h>
+
+#include "net/socket_api.hpp"
+
+namespace squall {
+
+namespace {
+
+/// How often bind_sockets looks for another port when the one that the system chose is taken in a later family.
+constexpr int most_port_choices = 8;
+
+[[noreturn]] void fail_to_bind(int error, const std::string& address, std::uint16_t port) {
+  const Endpoint endpoint{address.empty() ? "*" : address, port,
+                          address.find(':') == std::string::npos ? AddressFamily::ipv4 : AddressFamily::ipv6};
+  throw std::system_error{error, std::generic_category(), "cannot listen on " + to_string(endpoint)};
+}
+
+/// The outcome of one round over all addresses with one port.
+struct Round {
+  std::vector<ListeningSocket> sockets;
+  int error = 0; ///< of the address that ended the round
+};
+
+Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint16_t port,
+               const BindOptions& options) {
+  Round round;
+  for (const socket_api::BindAddress& address : addresses) {
+    socket_api::Bound bound = socket_api::bind_and_listen(address, port, options);
+    if (bound.error == 0) {
+      round.sockets.emplace_back(std::move(bound.socket));
+      port = round.sockets.front().local_endpoint().port;
+    } else if (bound.error == EAFNOSUPPORT || (bound.error == EADDRNOTAVAIL && addresses.size() > 1)) {
+      // The machine lacks the family, or a name ("localhost") resolves to an address that it does not have: the
+      // other addresses serve.
+      round.error = bound.error;
+    } else {
+      return {{}, bound.error};
+    }
+  }
+  if (!round.sockets.empty())
+    round.error = 0;
+  return round;
+}
+
+} // namespace
+
+std::string to_string(const Endpoint& endpoint) {
+  switch (endpoint.family) {
+  case AddressFamily::unspec:
+    return "unknown";
+  case AddressFamily::ipv6:
+    return "[" + endpoint.address + "]:" + std::to_string(endpoint.port);
+  case AddressFamily::ipv4:
+    return endpoint.address + ":" + std::to_string(endpoint.port);
+  case AddressFamily::unix_domain:
+    return "unix:" + endpoint.address;
+  }
+  return "unknown";
+}
+
+Socket& Socket::operator=(Socket&& other) noexcept {
+  if (this != &other) {
+    reset();
+    fd_ = other.release();
+  }
+  return *this;
+}
+
+void Socket::reset() noexcept {
+  // Linux releases the descriptor also when close(2) reports an error: trying again could close another one.
+  if (fd_ >= 0)
+    ::close(std::exchange(fd_, -1));
+}
+
+struct ListeningSocket::Shared {
+  explicit Shared(Socket socket) : fd{socket.fd()}, endpoint{socket_api::local_endpoint(socket.fd())} {
+    static_cast<void>(socket.release());
+  }
+  ~Shared() { close(); }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+  void close() noexcept { Socket{fd.exchange(-1)}.reset(); }
+
+  std::atomic<int> fd;
+  const Endpoint endpoint;
+};
+
+ListeningSocket::ListeningSocket(Socket socket) {
+  if (!socket_api::is_listening(socket.fd()))
+    throw std::system_error{EINVAL, std::generic_category(), "not a listening stream socket"};
+  socket_api::prepare(socket.fd());
+  shared_ = std::make_shared<Shared>(std::move(socket));
+}
+
+int ListeningSocket::fd() const noexcept {
+  return shared_ == nullptr ? -1 : shared_->fd.load();
+}
+
+const Endpoint& ListeningSocket::local_endpoint() const noexcept {
+  static const Endpoint none;
+  return shared_ == nullptr ? none : shared_->endpoint;
+}
+
+void ListeningSocket::close() noexcept {
+  if (shared_ != nullptr)
+    shared_->close();
+}
+
+std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string& address,
+                                          const BindOptions& options) {
+  if (options.backlog < 1 || options.backlog > 65535)
+    throw std::invalid_argument{"backlog " + std::to_string(options.backlog) + " is outside of 1 to 65535"};
+  if (options.family == AddressFamily::unix_domain)
+    throw std::invalid_argument{"bind_sockets binds IPv4 and IPv6 addresses only"};
+  if (address.find('\0') != std::string::npos)
+    throw std::invalid_argument{"an address to listen on has a NUL byte"};
+  std::vector<socket_api::BindAddress> addresses;
+  try {
+    addresses = socket_api::resolve_to_bind(address, options.family);
+  } catch (const std::system_error& error) {
+    throw std::system_error{error.code(), "cannot look up the address to listen on, \"" + address + "\""};
+  }
+  for (int choice = 1;; ++choice) {
+    Round round = bind_all(addresses, port, options);
+    if (!round.sockets.empty())
+      return std::move(round.sockets);
+    const bool another = port == 0 && round.error == EADDRINUSE && addresses.size() > 1;
+    if (!another || choice == most_port_choices)
+      fail_to_bind(round.error, address, port);
+  }
+}
+
+} // namespace squall

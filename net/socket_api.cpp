@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// socket_api.cpp
+#include "net/socket_api.hpp"
+
+#include <algorithm>
+#include <arpa/inet.h>
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <memory>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <type_traits>
+
+namespace squall::socket_api {
+
+namespace {
+
+static_assert(sizeof(IoSlice) == sizeof(iovec) && offsetof(IoSlice, data) == offsetof(iovec, iov_base) &&
+              offsetof(IoSlice, size) == offsetof(iovec, iov_len));
+
+[[noreturn]] void fail(const char* call) {
+  throw std::system_error{errno, std::generic_category(), call};
+}
+
+Endpoint to_endpoint(const sockaddr_storage& address, socklen_t size) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    const auto& in = reinterpret_cast<const sockaddr_in&>(address);
+    inet_ntop(AF_INET, &in.sin_addr, text, sizeof text);
+    return {text, ntohs(in.sin_port), AddressFamily::ipv4};
+  }
+  if (address.ss_family == AF_INET6) {
+    const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
+    inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text);
+    return {text, ntohs(in.sin6_port), AddressFamily::ipv6};
+  }
+  if (address.ss_family == AF_UNIX) {
+    const auto& un = reinterpret_cast<const sockaddr_un&>(address);
+    const std::size_t path_size = size - std::min<std::size_t>(size, offsetof(sockaddr_un, sun_path));
+    // A path ends with its NUL; an abstract name (unix(7)) begins with one and is shown with "@".
+    std::string path{un.sun_path, path_size};
+    if (!path.empty() && path.front() == '\0')
+      path.front() = '@';
+    else
+      path.resize(std::strlen(path.c_str()));
+    return {path, 0, AddressFamily::unix_domain};
+  }
+  return {};
+}
+
+IoResult to_result(ssize_t count) noexcept {
+  if (count >= 0)
+    return IoResult::moved(static_cast<std::size_t>(count));
+  if (errno == EAGAIN || errno == EWOULDBLOCK)
+    return IoResult::blocked();
+  return IoResult::failure(errno);
+}
+
+bool set_option(int fd, int level, int name, int value) noexcept {
+  return setsockopt(fd, level, name, &value, sizeof value) == 0;
+}
+
+int get_option(int fd, int level, int name) noexcept {
+  int value = 0;
+  socklen_t size = sizeof value;
+  return getsockopt(fd, level, name, &value, &size) == 0 ? value : -1;
+}
+
+int to_system_family(AddressFamily family) noexcept {
+  switch (family) {
+  case AddressFamily::ipv4:
+    return AF_INET;
+  case AddressFamily::ipv6:
+    return AF_INET6;
+  case AddressFamily::unspec:
+  case AddressFamily::unix_domain:
+    break;
+  }
+  return AF_UNSPEC;
+}
+
+class LookupCategory : public std::error_category {
+  const char* name() const noexcept override { return "getaddrinfo"; }
+  std::string message(int value) const override { return gai_strerror(value); }
+};
+
+} // namespace
+
+IoResult receive(int fd, char* buffer, std::size_t size) noexcept {
+  ssize_t count;
+  do
+    count = ::recv(fd, buffer, size, 0);
+  while (count < 0 && errno == EINTR);
+  return count == 0 ? IoResult::ended() : to_result(count);
+}
+
+IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept {
+  constexpr std::size_t most_pieces = 64;
+  ssize_t sent;
+  do {
+    if (count == 1) {
+      sent = ::send(fd, pieces[0].data, pieces[0].size, MSG_NOSIGNAL);
+    } else {
+      msghdr message{};
+      message.msg_iov = reinterpret_cast<iovec*>(const_cast<IoSlice*>(pieces));
+      message.msg_iovlen = std::min(count, most_pieces);
+      sent = ::sendmsg(fd, &message, MSG_NOSIGNAL);
+    }
+  } while (sent < 0 && errno == EINTR);
+  return to_result(sent);
+}
+
+std::error_code take_error(int fd) noexcept {
+  const int error = get_option(fd, SOL_SOCKET, SO_ERROR);
+  return error > 0 ? std::error_code{error, std::generic_category()} : std::error_code{};
+}
+
+void set_nodelay(int fd, bool value) noexcept {
+  set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0);
+}
+
+void prepare(int fd) {
+  const int status = fcntl(fd, F_GETFL);
+  if (status < 0 || ((status & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0))
+    fail("fcntl");
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+    fail("fcntl");
+}
+
+Accepted accept(int listening_fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  const int fd =
+      ::accept4(listening_fd, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  if (fd < 0)
+    return {Socket{}, {}, errno};
+  Socket socket{fd};
+  return {std::move(socket), to_endpoint(address, size), 0};
+}
+
+Endpoint local_endpoint(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    fail("getsockname");
+  return to_endpoint(address, size);
+}
+
+bool is_listening(int fd) noexcept {
+  return get_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM && get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
+}
+
+std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFamily family) {
+  static const LookupCategory lookup_category;
+  addrinfo hints{};
+  hints.ai_family = to_system_family(family);
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(address.empty() ? nullptr : address.c_str(), "0", &hints, &found);
+  if (error == EAI_SYSTEM)
+    fail("getaddrinfo");
+  if (error != 0)
+    throw std::system_error{error, lookup_category, "getaddrinfo"};
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> guard{found, freeaddrinfo};
+  std::vector<BindAddress> addresses;
+  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+    BindAddress candidate{info->ai_family,
+                          {reinterpret_cast<const char*>(info->ai_addr), static_cast<std::size_t>(info->ai_addrlen)}};
+    if (std::find(addresses.begin(), addresses.end(), candidate) == addresses.end())
+      addresses.push_back(std::move(candidate));
+  }
+  // IPv4 before IPv6, as Tornado, so that the port of the first socket does not depend on the resolver.
+  std::stable_sort(addresses.begin(), addresses.end(),
+                   [](const BindAddress& a, const BindAddress& b) { return a.family < b.family; });
+  return addresses;
+}
+
+Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const BindOptions& options) {
+  Socket socket{::socket(address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (!socket)
+    return {Socket{}, errno};
+  sockaddr_storage storage{};
+  std::memcpy(&storage, address.raw.data(), std::min(address.raw.size(), sizeof storage));
+  if (address.family == AF_INET6)
+    reinterpret_cast<sockaddr_in6&>(storage).sin6_port = htons(port);
+  else
+    reinterpret_cast<sockaddr_in&>(storage).sin_port = htons(port);
+  const int fd = socket.fd();
+  const bool ready = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
+                     (!options.reuse_port || set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1)) &&
+                     (address.family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) &&
+                     ::bind(fd, reinterpret_cast<const sockaddr*>(&storage),
+                            static_cast<socklen_t>(address.raw.size())) == 0 &&
+                     ::listen(fd, options.backlog) == 0;
+  const int error = ready ? 0 : errno;
+  return {ready ? std::move(socket) : Socket{}, error};
+}
+
+} // namespace squall::socket_api

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// socket_api.hpp: the system's socket calls, as Squall uses them. socket_api.cpp is the only file that includes
+// <sys/socket.h> and its kin; every descriptor made here is non-blocking and close-on-exec.
+//
+// Errors     Functions that return IoResult or an errno do not throw; the others throw std::system_error with the
+//            name of the call.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include <squall/net/endpoint.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/transport.hpp>
+
+namespace squall::socket_api {
+
+IoResult receive(int fd, char* buffer, std::size_t size) noexcept;
+
+/// Sends without SIGPIPE (MSG_NOSIGNAL, send(2)); at most 64 pieces of `count`.
+IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
+
+/// The pending error of a socket (SO_ERROR).
+std::error_code take_error(int fd) noexcept;
+
+/// Does nothing where the socket is not TCP.
+void set_nodelay(int fd, bool value) noexcept;
+
+/// Makes a descriptor non-blocking and close-on-exec.
+void prepare(int fd);
+
+/// The outcome of one accept: a socket, or an errno (EAGAIN: nothing waits).
+struct Accepted {
+  Socket socket;
+  Endpoint peer;
+  int error = 0;
+};
+Accepted accept(int listening_fd);
+
+Endpoint local_endpoint(int fd);
+
+/// True for a stream socket that listens.
+bool is_listening(int fd) noexcept;
+
+/// An address to bind, in the system's form.
+struct BindAddress {
+  int family = 0;
+  std::string raw; ///< a sockaddr with port 0
+  bool operator==(const BindAddress&) const = default;
+};
+
+/// The addresses that `address` stands for ("": every interface), in the system's order, without duplicates.
+/// May block for a name. @throws std::system_error of the lookup
+std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFamily family);
+
+/// Binds and listens. @returns the socket, or an errno; EAFNOSUPPORT where the machine lacks the family.
+struct Bound {
+  Socket socket;
+  int error = 0;
+};
+Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const BindOptions& options);
+
+} // namespace squall::socket_api

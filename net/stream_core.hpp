@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_core.hpp: the state machine behind IOStream: four parts (read buffer, read match, write queue, transport)
+// and the rules that join them.
+//
+// Threads    The loop's.
+// Ownership  Counted by its handles (IOStream) and, while it has something left to do after its close, by itself.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include <squall/net/io_stream.hpp>
+
+#include "net/read_buffer.hpp"
+#include "net/read_match.hpp"
+#include "net/write_queue.hpp"
+
+namespace squall {
+
+class StreamCore final : private Watcher {
+public:
+  StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options);
+
+  void ref() noexcept { ++references_; }
+  /// Closes the stream with its last handle.
+  void deref() noexcept;
+
+  std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
+  void cancel_read(ReadCompletion& completion) noexcept;
+
+  /// Queues a write and tells the position of its end, or refuses it.
+  std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
+  /// True when the write that ends at `end` is done, or may be answered before the end of the turn: the stream then
+  /// answers for its bytes.
+  bool answer_early(std::uint64_t end) noexcept;
+  /// Answers when the write that ends at `end` is done.
+  void await_write(std::uint64_t end, WriteCompletion& completion);
+  void cancel_write(WriteCompletion& completion) noexcept;
+  [[nodiscard]] bool sent(std::uint64_t end) const noexcept { return end <= unsent_.begin(); }
+
+  void close(CloseReason reason, std::error_code real_error);
+  void set_close_callback(std::function<void()> callback);
+  void set_nodelay(bool value) noexcept;
+
+  [[nodiscard]] bool closed() const noexcept { return closed_; }
+  [[nodiscard]] bool reading() const noexcept { return reader_ != nullptr; }
+  [[nodiscard]] std::size_t unread_size() const noexcept { return unread_.size(); }
+  [[nodiscard]] std::size_t unsent_size() const noexcept { return closed_ ? 0 : unsent_.size(); }
+  [[nodiscard]] StreamError error() const noexcept { return {StreamErrc::closed, reason_, real_error_}; }
+  [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
+
+private:
+  /// Keeps the stream while one of its own functions runs, whatever a completion lets go.
+  class Guard;
+  /// Runs one of the functions below in a phase of the loop.
+  struct Task final : LoopTask {
+    Task(StreamCore& owner, void (StreamCore::*step)()) noexcept : core{owner}, function{step} {}
+    void run_task() override { (core.*function)(); }
+    StreamCore& core;
+    void (StreamCore::*function)();
+  };
+  struct PendingWrite {
+    std::uint64_t end;
+    WriteCompletion* completion;
+  };
+
+  ~StreamCore() = default;
+  void on_ready(Readiness readiness) override;
+  void on_loop_end() noexcept override;
+
+  // -- reading
+  std::optional<Result<Bytes>> advance_read();
+  std::optional<Result<Bytes>> fail_read(StreamErrc limit);
+  Result<Bytes> final_read_outcome();
+  void continue_read();
+  bool receive();
+  void notice_end();
+  bool spend_operation() noexcept;
+
+  // -- writing
+  void flush();
+  void send_unsent();
+  void answer_writes();
+  void answer_first_writer(Result<void> result);
+
+  // -- closing
+  void shut(CloseReason reason, std::error_code real_error);
+  void fail(int error, const char* what);
+  void begin_linger();
+  void end_linger() noexcept;
+  void release_transport() noexcept;
+  void finish_close();
+  void run_deferred();
+
+  EventLoop& loop_;
+  std::unique_ptr<Transport> transport_;
+  StreamOptions options_;
+
+  ReadBuffer unread_;
+  ReadMatch match_;
+  ReadCompletion* reader_ = nullptr; ///< of the pending read
+  StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
+
+  WriteQueue unsent_;
+  std::vector<PendingWrite> writers_; ///< in order of their ends
+  std::size_t first_writer_ = 0;      ///< those before it are answered
+  std::uint64_t answered_ = 0;        ///< writes up to this position were answered
+
+  std::function<void()> close_callback_;
+  std::unique_ptr<Timer> linger_timer_;
+  Task deferred_task_{*this, &StreamCore::run_deferred};
+  Task flush_task_{*this, &StreamCore::flush};
+
+  std::error_code real_error_;
+  CloseReason reason_ = CloseReason::none;
+  bool started_closed_ = false; ///< the read began after the close
+  bool closed_ = false;
+  bool finished_ = false;  ///< the close is over: writers and close callback were told
+  bool lingering_ = false; ///< closed, but answered bytes are still to be sent
+  bool readable_ = true;   ///< a read may find something
+  bool hang_up_ = false;   ///< a read will find the end, or an error
+  bool blocked_ = false;   ///< the transport takes nothing until it tells that it is writable
+
+  std::uint32_t references_ = 0;
+  std::uint32_t operations_ = 0;      ///< done in turn turn_
+  std::size_t received_ = 0;          ///< bytes received in turn turn_
+  std::uint64_t turn_ = 0;
+};
+
+} // namespace squall
