@@ -60,26 +60,34 @@ Acceptor::Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept)
   if (fd < 0)
     throw std::system_error{EBADF, std::generic_category(), "cannot accept from a closed socket"};
   loop_.watch(fd, *this);
-  watched_fd_ = fd;
 }
 
 void Acceptor::stop() noexcept {
+  if (std::exchange(stopped_, true))
+    return;
   resume_timer_.cancel();
   LoopTask::unlink();
-  if (watched_fd_ >= 0)
-    loop_.unwatch(std::exchange(watched_fd_, -1), *this);
+  loop_.unwatch(socket_.fd(), *this);
 }
 
 void Acceptor::on_ready(Readiness) {
-  if (!resume_timer_.armed())
+  run_task();
+}
+
+void Acceptor::run_task() {
+  if (resume_timer_.armed())
+    return;
+  if (std::exchange(turn_, loop_.turn()) == loop_.turn())
+    loop_.defer(*this); // this turn had its batch
+  else
     accept_batch();
 }
 
 void Acceptor::accept_batch() {
   for (int i = 0; i < accepts_per_turn; ++i) {
-    if (watched_fd_ < 0)
-      return;
-    socket_api::Accepted accepted = socket_api::accept(watched_fd_);
+    if (stopped_ || socket_.fd() < 0)
+      return stop();
+    socket_api::Accepted accepted = socket_api::accept(socket_.fd());
     if (accepted.error == 0) {
       on_accept_(std::move(accepted.socket), std::move(accepted.peer));
       continue;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <vector>
 
+#include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 
 #include "net/timer_queue.hpp"
@@ -73,11 +74,14 @@ struct EventLoop::Impl {
   }
 
   void wait(int timeout) {
-    int count = epoll_wait(epoll.fd(), ready.data(), static_cast<int>(ready.size()), timeout);
+    now_known = false;
+    if (next_ready < ready_count)
+      return; // an exception left the last turn: edge-triggered events are told once only, so these come first
+    next_ready = ready_count = 0;
+    const int count = epoll_wait(epoll.fd(), ready.data(), static_cast<int>(ready.size()), timeout);
     if (count < 0 && errno != EINTR)
       throw std::system_error{errno, std::generic_category(), "epoll_wait"};
     ready_count = static_cast<std::size_t>(std::max(count, 0));
-    now_known = false;
     woken.exchange(false, std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
   }
 
@@ -90,12 +94,17 @@ struct EventLoop::Impl {
   }
 
   void dispatch() {
-    for (next_ready = 0; next_ready < ready_count;) {
+    while (next_ready < ready_count) {
       const epoll_event& event = ready[next_ready++];
       if (event.data.ptr != nullptr)
         static_cast<Watcher*>(event.data.ptr)->on_ready(to_readiness(event.events));
     }
-    ready_count = 0;
+  }
+
+  void drop_posted() {
+    std::vector<std::function<void()>> dropped;
+    const std::lock_guard lock{posted_mutex};
+    dropped.swap(posted);
   }
 
   void run_posted() {
@@ -148,12 +157,31 @@ EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} 
 
 EventLoop::~EventLoop() {
   const CurrentLoop guard{this};
-  while (Watcher* watcher = impl_->watchers.pop_front())
-    watcher->on_loop_end();
-  // What the watchers put off until later has no later; a task that queues itself for ever is left.
+  // What ends may put something off until later, which has no later, or begin something new, which ends, too. A task
+  // that queues itself for ever is left.
   constexpr int most_rounds = 16;
-  for (int round = 0; round < most_rounds && !deferred_.empty(); ++round)
-    run_tasks(deferred_);
+  for (int round = 0; round < most_rounds; ++round) {
+    while (Watcher* watcher = impl_->watchers.pop_front())
+      watcher->on_loop_end();
+    impl_->drop_posted();
+    run_last(deferred_);
+  }
+}
+
+/// Runs the tasks of an ending loop, whose exceptions have nowhere to go.
+void EventLoop::run_last(IntrusiveList<LoopTask>& list) noexcept {
+  IntrusiveList<LoopTask> tasks;
+  tasks.append(list);
+  while (LoopTask* task = tasks.pop_front()) {
+    try {
+      task->run_task();
+    } catch (const std::exception& error) {
+      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended",
+                {{"error", error.what()}});
+    } catch (...) {
+      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended", {});
+    }
+  }
 }
 
 void EventLoop::run() {
@@ -167,7 +195,7 @@ void EventLoop::run_once(Duration max_wait) {
   Impl& impl = *impl_;
   const bool idle = deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
   if (idle && !impl.timers.empty())
-    max_wait = std::min(max_wait, impl.timers.first() - impl.clock->now());
+    max_wait = impl.timers.wait_time(impl.clock->now(), max_wait);
   ++turn_;
   impl.wait(idle ? to_timeout(max_wait) : 0);
   impl.dispatch();
@@ -206,6 +234,11 @@ void EventLoop::post(std::function<void()> function) {
   impl_->posted_pending.store(true, std::memory_order_release);
   if (!in_loop())
     wake_up();
+}
+
+void EventLoop::run_posted() {
+  const CurrentLoop guard{this};
+  impl_->run_posted();
 }
 
 void EventLoop::wake_up() noexcept {
@@ -247,7 +280,8 @@ void Timer::start(EventLoop& loop, TimePoint when) {
 }
 
 void Timer::start_after(EventLoop& loop, Duration delay) {
-  start(loop, loop.now() + delay);
+  const TimePoint now = loop.now();
+  start(loop, delay < TimePoint::max() - now ? now + delay : TimePoint::max());
 }
 
 void Timer::cancel() noexcept {

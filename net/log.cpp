@@ -268,7 +268,8 @@ void set_log_rate(double per_second, double burst) {
 
 bool log_enabled(LogLevel level) noexcept { return level >= log_level() && level != LogLevel::off; }
 
-void log_event(LogLevel level, std::string_view name, std::string_view message, LogFields fields) noexcept {
+void log_event(LogLevel level, std::string_view name, std::string_view message,
+               const LogFields& fields) noexcept {
   if (!log_enabled(level) || in_sink)
     return;
   try {

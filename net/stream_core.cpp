@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <exception>
+#include <limits>
 #include <new>
 
 #include <squall/net/log.hpp>
@@ -30,14 +32,25 @@ bool is_reset(int error) noexcept {
 
 class StreamCore::Guard {
 public:
-  explicit Guard(StreamCore& core) noexcept : core_{core} { core_.ref(); }
+  explicit Guard(StreamCore& core) noexcept : core_{core}, exceptions_{std::uncaught_exceptions()} { core_.ref(); }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
-  ~Guard() { core_.deref(); }
+  ~Guard() {
+    if (std::uncaught_exceptions() > exceptions_)
+      core_.go_on_later();
+    core_.deref();
+  }
 
 private:
   StreamCore& core_;
+  int exceptions_;
 };
+
+/// A completion threw: what it kept from running follows in the next phases of the loop.
+void StreamCore::go_on_later() noexcept {
+  loop_.defer(deferred_task_);
+  loop_.at_end_of_turn(flush_task_);
+}
 
 StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
     : loop_{loop}, transport_{std::move(transport)}, options_{options} {
@@ -72,7 +85,7 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
   }
   match_.start(std::move(request));
   started_closed_ = closed_;
-  if (spend_operation()) {
+  if (closed_ || spend_operation()) { // closed: only what is unread, and the loop may be gone
     if (auto result = advance_read())
       return result;
   } else {
@@ -199,7 +212,7 @@ std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& en
   if (data.size() > options_.max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   if (!room()) {
-    send_unsent();
+    send_unsent(bytes_per_turn);
     if (closed_)
       return error();
     if (!room())
@@ -222,6 +235,11 @@ bool StreamCore::answer_early(std::uint64_t end) noexcept {
 }
 
 void StreamCore::await_write(std::uint64_t end, WriteCompletion& completion) {
+  // Answered writers at the front make room before the vector grows, as in WriteQueue::append.
+  if (writers_.size() == writers_.capacity() && first_writer_ > writers_.size() / 2) {
+    writers_.erase(writers_.begin(), writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_));
+    first_writer_ = 0;
+  }
   const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
   const auto behind = std::upper_bound(first, writers_.end(), end,
                                        [](std::uint64_t a, const PendingWrite& b) { return a < b.end; });
@@ -248,18 +266,18 @@ void StreamCore::answer_first_writer(Result<void> result) {
 /// Sends what is unsent and answers the writes that are done.
 void StreamCore::flush() {
   const Guard guard{*this};
-  send_unsent();
+  send_unsent(bytes_per_turn);
   answer_writes();
   if (lingering_ && (unsent_.empty() || transport_ == nullptr))
     end_linger();
 }
 
-void StreamCore::send_unsent() {
+void StreamCore::send_unsent(std::size_t most) {
   constexpr std::size_t most_pieces = 64;
   std::array<IoSlice, most_pieces> pieces;
   std::size_t sent_now = 0;
   while (!unsent_.empty() && transport_ != nullptr) {
-    if (sent_now >= bytes_per_turn) {
+    if (sent_now >= most) {
       loop_.at_end_of_turn(flush_task_);
       return;
     }
@@ -272,6 +290,7 @@ void StreamCore::send_unsent() {
       fail(result.error, "send");
       return;
     }
+    blocked_ = false;
     unsent_.advance(result.size);
     sent_now += result.size;
   }
@@ -311,10 +330,8 @@ void StreamCore::run_deferred() {
 
 void StreamCore::on_loop_end() noexcept {
   const Guard guard{*this};
-  shut(CloseReason::shutting_down, {});
+  shut(CloseReason::shutting_down, {}); // the loop runs the deferred task before it goes
   end_linger();
-  if (reader_ != nullptr)
-    continue_read();
 }
 
 // -- closing -----------------------------------------------------------------------------------------------------------
@@ -338,7 +355,7 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error) {
   real_error_ = real_error;
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error;
   if (!broken && !blocked_)
-    send_unsent();
+    send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
   if (!broken && reason != CloseReason::shutting_down && answered_ > unsent_.begin() && transport_ != nullptr)
     begin_linger();
   else
@@ -393,12 +410,12 @@ void StreamCore::release_transport() noexcept {
 }
 
 void StreamCore::finish_close() {
-  finished_ = true;
   while (!writers_.empty())
     answer_first_writer(sent(writers_[first_writer_].end) ? Result<void>{} : Result<void>{error()});
+  finished_ = true;
+  deref(); // of shut, or of set_close_callback; the caller holds another
   if (const auto callback = std::exchange(close_callback_, nullptr))
     callback();
-  deref();
 }
 
 void StreamCore::set_close_callback(std::function<void()> callback) {

@@ -83,7 +83,7 @@ private:
 
   // -- writing
   void flush();
-  void send_unsent();
+  void send_unsent(std::size_t most);
   void answer_writes();
   void answer_first_writer(Result<void> result);
 
@@ -95,6 +95,7 @@ private:
   void release_transport() noexcept;
   void finish_close();
   void run_deferred();
+  void go_on_later() noexcept;
 
   EventLoop& loop_;
   std::unique_ptr<Transport> transport_;

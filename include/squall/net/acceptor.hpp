@@ -3,7 +3,8 @@
 // acceptor.hpp: accepts connections from a listening socket.
 //
 // Threads    The loop's.
-// Ownership  Shares the listening socket; stopping does not close it.
+// Ownership  Shares the listening socket; stopping does not close it. Stop it before ListeningSocket::close(), which
+//            frees the descriptor's number for others.
 // Fairness   At most 16 connections a turn, then the loop's other work has its turn.
 // Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that connection.
 //            When the process or the system is out of descriptors or memory, accepting pauses for 100 ms at a time:
@@ -39,7 +40,7 @@ public:
 private:
   void on_ready(Readiness readiness) override;
   void on_loop_end() noexcept override { stop(); }
-  void run_task() override { accept_batch(); }
+  void run_task() override;
   void accept_batch();
   void pause(int error);
 
@@ -47,7 +48,8 @@ private:
   ListeningSocket socket_;
   OnAccept on_accept_;
   Timer resume_timer_;
-  int watched_fd_ = -1; ///< -1 once stopped
+  std::uint64_t turn_ = 0; ///< of the loop, when the last batch was accepted
+  bool stopped_ = false;
 };
 
 } // namespace squall

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -88,7 +89,11 @@ public:
   }
 
   friend bool operator==(const Bytes& a, const Bytes& b) noexcept { return a.view() == b.view(); }
-  friend bool operator==(const Bytes& a, std::string_view b) noexcept { return a.view() == b; }
+  template <class Text>
+    requires std::convertible_to<const Text&, std::string_view>
+  friend bool operator==(const Bytes& a, const Text& b) noexcept {
+    return a.view() == std::string_view{b};
+  }
 
   /// For the library: a slice of `block`, adding a reference to it.
   Bytes(detail::Block& block, std::size_t offset, std::size_t size) noexcept

@@ -10,7 +10,9 @@
 //            runs the loop (or, before it runs, to the thread that made it).
 // Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it goes.
 // Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
-//            (Watcher::on_loop_end) and drops functions that did not run.
+//            (Watcher::on_loop_end), drops functions that did not run, and runs deferred tasks a last time.
+// Errors     An exception that leaves a callback leaves run() or run_once(). What it kept from running runs in the next
+//            turn. On the loop's end it is logged.
 // Units      Times are points and durations of std::chrono::steady_clock.
 #pragma once
 
@@ -74,8 +76,8 @@ public:
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
 
-  /// Arms the timer, or moves it. A time in the past is due in the next turn. Granularity: one millisecond, never
-  /// early. @throws std::bad_alloc
+  /// Arms the timer, or moves it. A time in the past is due in the next turn at the latest. Timers of the same time
+  /// run in the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
   void start(EventLoop& loop, TimePoint when);
   void start_after(EventLoop& loop, Duration delay);
   /// Does nothing when it is not armed.
@@ -87,7 +89,9 @@ private:
   std::function<void()> callback_;
   EventLoop* loop_ = nullptr;
   TimePoint when_{};
-  std::size_t index_ = 0;
+  std::uint64_t sequence_ = 0; ///< of arming
+  std::size_t index_ = 0;      ///< its place in the queue
+  bool due_ = false;           ///< its place is among those whose time has come
 };
 
 class EventLoop {
@@ -109,6 +113,9 @@ public:
 
   /// Runs `function` in a coming turn, in the order of posting. @throws std::bad_alloc
   void post(std::function<void()> function);
+
+  /// Runs what was posted until now, and nothing else: for a loop that no thread runs any more.
+  void run_posted();
 
   /// Makes a waiting loop begin a turn.
   void wake_up() noexcept;
@@ -140,6 +147,7 @@ private:
   friend class Timer;
   struct Impl;
   static void run_tasks(IntrusiveList<LoopTask>& list);
+  static void run_last(IntrusiveList<LoopTask>& list) noexcept;
 
   std::unique_ptr<Impl> impl_;
   IntrusiveList<LoopTask> deferred_;

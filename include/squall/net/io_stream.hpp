@@ -11,7 +11,7 @@
 // Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order. When
 //            a stream closes, its pending read is answered first, then its writes, then the close callback.
 // Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
-// Fairness   A stream that has done its share of a turn (64 operations or 256 KiB) goes on in the next, behind the
+// Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the next, behind the
 //            others.
 // Units      Sizes are bytes.
 #pragma once
@@ -173,7 +173,7 @@ private:
 };
 
 /// co_await returns Result<Bytes>.
-class [[nodiscard]] ReadResultAwaitable : public ReadOperation {
+class [[nodiscard]] ReadResultAwaitable final : public ReadOperation {
 public:
   Result<Bytes> await_resume() { return std::move(*result_); }
 
@@ -183,7 +183,7 @@ private:
 };
 
 /// co_await returns Bytes or throws.
-class [[nodiscard]] ReadAwaitable : public ReadOperation {
+class [[nodiscard]] ReadAwaitable final : public ReadOperation {
 public:
   Bytes await_resume() { return std::move(*result_).value(); }
 
@@ -226,7 +226,7 @@ private:
 };
 
 /// co_await returns Result<void>.
-class WriteResultAwaitable : public WriteOperation {
+class WriteResultAwaitable final : public WriteOperation {
 public:
   Result<void> await_resume() { return take_result(); }
 
@@ -236,7 +236,7 @@ private:
 };
 
 /// co_await returns nothing or throws.
-class WriteAwaitable : public WriteOperation {
+class WriteAwaitable final : public WriteOperation {
 public:
   void await_resume() { take_result().value(); }
 

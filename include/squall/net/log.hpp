@@ -65,7 +65,7 @@ void set_log_rate(double per_second, double burst);
 /// Hands an event to the sink, unless its level or its rate forbid it. The first 256 names have a rate of
 /// their own, all others share one.
 void log_event(LogLevel level, std::string_view name, std::string_view message,
-               LogFields fields = {}) noexcept;
+               const LogFields& fields = {}) noexcept;
 
 /// `bytes` as text for one line: control characters, double quotes, backslashes and bytes outside ASCII as
 /// \xNN or \n and its kin, cut at `max_size` input bytes with "..." behind.

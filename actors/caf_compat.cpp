@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// caf_compat.cpp
+#include "actors/caf_compat.hpp"
+
+#include <caf/default_attachable.hpp>
+#include <caf/scheduled_actor.hpp>
+#include <caf/scheduler/abstract_coordinator.hpp>
+
+namespace squall {
+
+namespace {
+
+/// How many messages an actor on a loop handles before the others of its loop have their turn.
+constexpr std::size_t messages_per_turn = 128;
+
+caf::error to_error(const std::exception_ptr& exception) {
+  return caf::make_error(caf::sec::runtime_error, describe(exception));
+}
+
+template <class T> bool holds_message(const caf::mailbox_element& message) {
+  return message.mid.is_async() && message.content().size() == 1 && message.content().match_element<T>(0);
+}
+
+bool is_exit(const caf::mailbox_element& message) {
+  return holds_message<caf::exit_msg>(message);
+}
+
+bool is_down(const caf::mailbox_element& message) {
+  return holds_message<caf::down_msg>(message);
+}
+
+/// A handler on CAF's workers.
+class PoolHandler : public caf::event_based_actor {
+public:
+  explicit PoolHandler(caf::actor_config& config) : caf::event_based_actor{config} {
+    set_exception_handler([](std::exception_ptr& exception) -> caf::error { return to_error(exception); });
+  }
+};
+
+/// A handler on the loop of its connection.
+class PinnedHandler final : public PoolHandler {
+public:
+  PinnedHandler(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
+      : PoolHandler{config}, unit_{std::move(unit)} {}
+
+  void enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) override {
+    // Idle and called from its loop: the message is handled here, without waking or scheduling anything. Taking the
+    // mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it.
+    if (handles_at_once_ && unit_->may_handle_now() && mailbox().blocked() && mailbox().try_unblock())
+      handle_now(std::move(message));
+    else
+      caf::event_based_actor::enqueue(std::move(message), &unit_->home());
+  }
+  using caf::abstract_actor::enqueue;
+
+  bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
+    const bool first = caf::event_based_actor::cleanup(std::move(reason), host);
+    unit_->remove_handler(id());
+    return first;
+  }
+
+private:
+  void handle_now(caf::mailbox_element_ptr message) {
+    const caf::strong_actor_ptr self{ctrl()}; // it may end
+    const LoopUnit::Nesting nesting{*unit_};
+    switch (activate(unit_.get(), *message)) {
+    case activation_result::terminated:
+      return;
+    case activation_result::skipped:
+      // A handler that skips messages (or awaits a response) needs the order of its mailbox: from now on it gets it.
+      handles_at_once_ = false;
+      push_to_cache(std::move(message));
+      break;
+    case activation_result::success:
+    case activation_result::dropped:
+      break;
+    }
+    if (!mailbox().try_block()) {
+      intrusive_ptr_add_ref(ctrl());
+      unit_->home().exec_later(this);
+    }
+  }
+
+  const std::shared_ptr<LoopUnit> unit_;
+  bool handles_at_once_ = true;
+};
+
+} // namespace
+
+// -- LoopUnit --------------------------------------------------------------------------------------------------------------
+
+LoopUnit::LoopUnit(caf::actor_system& system, const Clock* clock)
+    : caf::execution_unit{&system}, loop_{clock}, home_{system, *this} {}
+
+LoopUnit::~LoopUnit() = default;
+
+void LoopUnit::exec_later(caf::resumable* job) {
+  system().scheduler().enqueue(job);
+}
+
+LoopUnit::Home::~Home() {
+  for (caf::resumable* job : jobs_)
+    intrusive_ptr_release(job);
+}
+
+void LoopUnit::Home::exec_later(caf::resumable* job) {
+  if (!unit_.loop_.in_loop()) {
+    unit_.loop_.post([this, job] { exec_later(job); });
+    return;
+  }
+  jobs_.push_back(job);
+  unit_.loop_.defer(*this);
+}
+
+void LoopUnit::Home::run_task() {
+  running_.swap(jobs_);
+  for (caf::resumable* job : running_) {
+    if (job->resume(&unit_, messages_per_turn) == caf::resumable::resume_later)
+      exec_later(job);
+    else
+      intrusive_ptr_release(job);
+  }
+  running_.clear();
+}
+
+void LoopUnit::post(std::function<void()> function) {
+  loop_.post(std::move(function));
+  if (closed_.load())
+    close();
+}
+
+void LoopUnit::close() {
+  closed_.store(true);
+  const std::lock_guard lock{drain_mutex_};
+  loop_.run_posted();
+}
+
+void LoopUnit::post_message(LoopActor& target, caf::mailbox_element_ptr message) {
+  intrusive_ptr_add_ref(target.ctrl());
+  // Two plain pointers fit into std::function without allocating; the function runs exactly once.
+  post([actor = &target, element = message.release()] {
+    const caf::strong_actor_ptr keep{actor->ctrl(), false};
+    const caf::mailbox_element_ptr owned{element};
+    actor->handle(*owned);
+  });
+}
+
+void LoopUnit::add(LoopActor& actor) noexcept {
+  actor_count_.fetch_add(1, std::memory_order_relaxed);
+  actors_.push_back_if_unlinked(actor);
+}
+
+void LoopUnit::add_handler(const caf::strong_actor_ptr& handler) {
+  actor_count_.fetch_add(1, std::memory_order_relaxed);
+  const std::lock_guard lock{handlers_mutex_};
+  handlers_.emplace(handler->id(), caf::actor_cast<caf::weak_actor_ptr>(handler));
+}
+
+void LoopUnit::remove_handler(caf::actor_id id) noexcept {
+  {
+    const std::lock_guard lock{handlers_mutex_};
+    if (handlers_.erase(id) == 0)
+      return;
+  }
+  actor_gone();
+}
+
+void LoopUnit::actor_gone() noexcept {
+  // end_actors() may wait for it.
+  if (actor_count_.fetch_sub(1, std::memory_order_acq_rel) == 1)
+    loop_.wake_up();
+}
+
+void LoopUnit::end_actors() {
+  ending_ = true;
+  while (LoopActor* actor = actors_.pop_front())
+    actor->quit(caf::exit_reason::user_shutdown);
+  std::vector<caf::strong_actor_ptr> handlers;
+  {
+    const std::lock_guard lock{handlers_mutex_};
+    for (const auto& [id, handler] : handlers_)
+      if (auto strong = caf::actor_cast<caf::strong_actor_ptr>(handler))
+        handlers.push_back(std::move(strong));
+  }
+  for (const caf::strong_actor_ptr& handler : handlers)
+    caf::anon_send_exit(handler, caf::exit_reason::kill);
+  handlers.clear();
+  while (actor_count_.load(std::memory_order_acquire) != 0)
+    loop_.run_once(std::chrono::seconds{1});
+}
+
+// -- LoopActor -------------------------------------------------------------------------------------------------------------
+
+LoopActor::LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
+    : caf::monitorable_actor{config}, unit_{std::move(unit)}, self_{ctrl()} {
+  register_at_system();
+  unit_->add(*this);
+}
+
+LoopActor::~LoopActor() = default;
+
+void LoopActor::enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) {
+  // A message that may end the actor is never handled inside another function of it: the loop hands it over.
+  if (!unit_->may_handle_now() || is_exit(*message) || is_down(*message)) {
+    unit_->post_message(*this, std::move(message));
+    return;
+  }
+  const caf::strong_actor_ptr keep = strong_ref();
+  const LoopUnit::Nesting nesting{*unit_};
+  handle(*message);
+}
+
+void LoopActor::handle(caf::mailbox_element& message) {
+  if (message.mid.is_response()) {
+    on_response(message.mid, message.move_content_to_message());
+  } else if (ended()) {
+    if (message.mid.is_request())
+      Reply{message}.deliver(*this, refusal());
+  } else if (is_exit(message)) {
+    auto exit = message.content().move_if_unshared<caf::exit_msg>(0);
+    unlink_from(exit.source);
+    on_exit(std::move(exit.reason));
+  } else if (is_down(message)) {
+    auto down = message.content().move_if_unshared<caf::down_msg>(0);
+    on_down(down);
+  } else if (!handle_system_message(message, unit_.get(), true)) {
+    on_message(message);
+  }
+}
+
+void LoopActor::on_exit(caf::error reason) {
+  if (reason)
+    quit(std::move(reason));
+}
+
+void LoopActor::quit(caf::error reason) {
+  if (self_ == nullptr)
+    return;
+  const caf::strong_actor_ptr keep = std::exchange(self_, nullptr);
+  on_end(reason);
+  cleanup(std::move(reason), unit_.get());
+  unregister_from_system();
+  IntrusiveNode<LoopActor>::unlink();
+  unit_->actor_gone();
+}
+
+void LoopActor::monitor(const caf::strong_actor_ptr& other) {
+  other->get()->attach(caf::default_attachable::make_monitor(other->get()->address(), address()));
+}
+
+caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf::message content) {
+  const caf::message_id id = ++last_request_id_;
+  target->enqueue(caf::make_mailbox_element(strong_ref(), id, {}, std::move(content)), nullptr);
+  return id.response_id();
+}
+
+// -- handlers --------------------------------------------------------------------------------------------------------------
+
+caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
+                                    InitialBehavior behavior) {
+  caf::actor_config config{unit.get()};
+  config.init_fun =
+      caf::actor_config::init_fun_type{[function = std::move(behavior)](caf::local_actor* self) mutable {
+        return std::exchange(function, nullptr)(static_cast<caf::event_based_actor*>(self));
+      }};
+  if (unit == nullptr)
+    return caf::actor_cast<caf::strong_actor_ptr>(system.spawn_class<PoolHandler, caf::no_spawn_options>(config));
+  auto handler = caf::make_actor<PinnedHandler, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system,
+                                                                       config, unit);
+  unit->add_handler(handler);
+  static_cast<PinnedHandler*>(handler->get())->launch(&unit->home(), false, false);
+  return handler;
+}
+
+std::string describe(const std::exception_ptr& exception) {
+  try {
+    std::rethrow_exception(exception);
+  } catch (const std::exception& error) {
+    return error.what();
+  } catch (...) {
+    return "an exception that is no std::exception";
+  }
+}
+
+} // namespace squall

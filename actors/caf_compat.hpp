@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// caf_compat.hpp: where Squall touches the inside of CAF: loops as execution units, actors on a loop, replies. With
+// include/squall/caf_compat.hpp it is the only file that knows CAF's version (0.17.6).
+//
+// Two kinds of actors are pinned to a loop. A LoopActor (stream actor, listener) has no mailbox and no behavior: the
+// loop's thread handles each message where it is sent. A handler actor is a caf::event_based_actor whose messages are
+// handled at once while it is idle and the sender is on its loop, and wait in its mailbox otherwise.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include <caf/all.hpp>
+#include <caf/execution_unit.hpp>
+#include <caf/mailbox_element.hpp>
+#include <caf/monitorable_actor.hpp>
+
+#include <squall/net/event_loop.hpp>
+
+namespace squall {
+
+class LoopActor;
+
+/// A loop as CAF's execution unit.
+///
+/// Threads    exec_later, post, home and post_message from any thread; the rest on the loop's.
+/// Ownership  Shared by its IOSystem and its actors, so that a handle that outlives the IOSystem stays harmless.
+class LoopUnit final : public caf::execution_unit {
+public:
+  LoopUnit(caf::actor_system& system, const Clock* clock);
+  ~LoopUnit() override;
+
+  [[nodiscard]] EventLoop& loop() noexcept { return loop_; }
+
+  /// Of actors that are not pinned here, which CAF hands to the unit of their sender: they go to the system's workers.
+  void exec_later(caf::resumable* job) override;
+
+  /// The execution unit to which the actors of this loop are pinned: its jobs run on the loop.
+  [[nodiscard]] caf::execution_unit& home() noexcept { return home_; }
+
+  /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller.
+  void post(std::function<void()> function);
+
+  /// Hands a message to an actor on this loop, later.
+  void post_message(LoopActor& target, caf::mailbox_element_ptr message);
+
+  /// A message may be handled inside its sender: on the loop's thread, and not too deep.
+  [[nodiscard]] bool may_handle_now() const noexcept { return depth_ < most_depth && loop_.in_loop(); }
+
+  /// Counts how deep messages are handled inside their senders, while it lives.
+  class Nesting {
+  public:
+    explicit Nesting(LoopUnit& unit) noexcept : unit_{unit} { ++unit_.depth_; }
+    Nesting(const Nesting&) = delete;
+    Nesting& operator=(const Nesting&) = delete;
+    ~Nesting() { --unit_.depth_; }
+
+  private:
+    LoopUnit& unit_;
+  };
+
+  void add(LoopActor& actor) noexcept;
+  void add_handler(const caf::strong_actor_ptr& handler);
+  void remove_handler(caf::actor_id id) noexcept;
+
+  /// Ends every actor of the loop, running the loop until the last is gone. On the loop's thread, not inside the loop.
+  void end_actors();
+  /// Refuses connections from now on.
+  [[nodiscard]] bool ending() const noexcept { return ending_; }
+  /// Runs what was posted until now and, from then on, what is posted at once. After the loop's thread has ended.
+  void close();
+
+  /// Called by an actor of the loop that is gone.
+  void actor_gone() noexcept;
+
+private:
+  static constexpr int most_depth = 32;
+
+  class Home final : public caf::execution_unit, private LoopTask {
+  public:
+    Home(caf::actor_system& system, LoopUnit& unit) : caf::execution_unit{&system}, unit_{unit} {}
+    ~Home() override;
+    void exec_later(caf::resumable* job) override;
+
+  private:
+    void run_task() override;
+    LoopUnit& unit_;
+    std::vector<caf::resumable*> jobs_;
+    std::vector<caf::resumable*> running_;
+  };
+
+  EventLoop loop_;
+  Home home_;
+  int depth_ = 0;
+  bool ending_ = false;
+  IntrusiveList<LoopActor> actors_;
+  std::atomic<std::size_t> actor_count_{0}; ///< LoopActors and handlers
+
+  std::atomic<bool> closed_{false};
+  std::mutex drain_mutex_;
+  std::mutex handlers_mutex_;
+  std::map<caf::actor_id, caf::weak_actor_ptr> handlers_; ///< guarded by handlers_mutex_
+};
+
+/// Where the answer to a request goes. Move-only by intent: answer it once.
+class Reply {
+public:
+  Reply() noexcept = default;
+  explicit Reply(caf::mailbox_element& request)
+      : requester_{std::move(request.sender)}, id_{request.mid}, stages_{std::move(request.stages)} {}
+  Reply(Reply&&) noexcept = default;
+  Reply& operator=(Reply&&) noexcept = default;
+  ~Reply() = default;
+
+  [[nodiscard]] bool wanted() const noexcept { return id_.is_request() && requester_ != nullptr; }
+
+  /// Answers; a message that asked for no answer gets none.
+  template <class... Ts> void deliver(LoopActor& self, Ts&&... values);
+
+private:
+  caf::strong_actor_ptr requester_;
+  caf::message_id id_;
+  caf::mailbox_element::forwarding_stack stages_;
+};
+
+/// An actor whose messages the loop's thread handles one by one, without a mailbox.
+///
+/// Ownership  It holds itself until quit(); then handles keep the object, which refuses what comes.
+class LoopActor : public caf::monitorable_actor, public IntrusiveNode<LoopActor> {
+public:
+  LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit);
+  ~LoopActor() override;
+
+  void enqueue(caf::mailbox_element_ptr message, caf::execution_unit* sender_unit) final;
+  using caf::abstract_actor::enqueue;
+
+  [[nodiscard]] const std::shared_ptr<LoopUnit>& unit() const noexcept { return unit_; }
+  [[nodiscard]] EventLoop& loop() const noexcept { return unit_->loop(); }
+  [[nodiscard]] caf::strong_actor_ptr strong_ref() const { return caf::strong_actor_ptr{ctrl()}; }
+
+  /// Ends the actor: on_end(), then monitors and links hear `reason`. On the loop's thread.
+  void quit(caf::error reason);
+  [[nodiscard]] bool ended() const noexcept { return getf(is_terminated_flag); }
+
+  /// Sends this actor a caf::down_msg when `other` ends.
+  void monitor(const caf::strong_actor_ptr& other);
+
+  /// Sends a request; its response comes to on_response. @returns its id
+  caf::message_id send_request(const caf::strong_actor_ptr& target, caf::message content);
+
+protected:
+  /// A request or a message, on the loop's thread, perhaps inside its sender.
+  virtual void on_message(caf::mailbox_element& message) = 0;
+  /// The response to a request of this actor, on the loop's thread.
+  virtual void on_response(caf::message_id, caf::message) {}
+  virtual void on_down(caf::down_msg&) {}
+  /// The actor was told to exit with `reason`, which is none for a normal exit; by default that is ignored, as CAF does.
+  virtual void on_exit(caf::error reason);
+  /// The actor ends: answers what is pending, gives up what belongs to the loop.
+  virtual void on_end(const caf::error& reason) = 0;
+  /// What a request gets that comes after the end.
+  [[nodiscard]] virtual caf::error refusal() const { return caf::make_error(caf::sec::request_receiver_down); }
+
+private:
+  friend class LoopUnit;
+  void handle(caf::mailbox_element& message);
+
+  const std::shared_ptr<LoopUnit> unit_;
+  caf::strong_actor_ptr self_; ///< until quit()
+  caf::message_id last_request_id_ = caf::make_message_id();
+};
+
+/// Keeps a LoopActor of type T.
+template <class T> class LoopActorPtr {
+public:
+  explicit LoopActorPtr(caf::strong_actor_ptr actor) noexcept : actor_{std::move(actor)} {}
+  T* operator->() const noexcept { return static_cast<T*>(actor_->get()); }
+
+private:
+  caf::strong_actor_ptr actor_;
+};
+
+/// Makes a LoopActor of type T on `unit`; T takes (actor_config&, shared_ptr<LoopUnit>, args...). On the loop's thread.
+template <class T, class... Args>
+LoopActorPtr<T> make_loop_actor(const std::shared_ptr<LoopUnit>& unit, Args&&... args) {
+  caf::actor_config config{unit.get()};
+  caf::actor_system& system = unit->system();
+  return LoopActorPtr<T>{caf::make_actor<T, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system,
+                                                                   config, unit, std::forward<Args>(args)...)};
+}
+
+using InitialBehavior = std::function<caf::behavior(caf::event_based_actor*)>;
+
+/// An actor pinned to `unit`, or, where that is null, on the workers of `system`. An exception that it throws ends it
+/// with caf::sec::runtime_error and what it says.
+caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
+                                    InitialBehavior behavior);
+
+/// What an exception says.
+std::string describe(const std::exception_ptr& exception);
+
+template <class... Ts> void Reply::deliver(LoopActor& self, Ts&&... values) {
+  const caf::strong_actor_ptr requester = std::move(requester_);
+  requester_ = nullptr;
+  if (requester == nullptr)
+    return;
+  if (!stages_.empty()) { // a composed actor: the next of the chain gets our reply as its request
+    const caf::strong_actor_ptr next = std::move(stages_.back());
+    stages_.pop_back();
+    next->enqueue(caf::make_mailbox_element(requester, id_, std::move(stages_),
+                                            caf::make_message(std::forward<Ts>(values)...)),
+                  nullptr);
+    return;
+  }
+  if (!id_.is_request())
+    return;
+  if constexpr (sizeof...(Ts) == 0)
+    requester->enqueue(caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, caf::message{}), nullptr);
+  else
+    requester->enqueue(
+        caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, std::forward<Ts>(values)...), nullptr);
+}
+
+} // namespace squall

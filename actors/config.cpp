@@ -1,0 +1,547 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// config.cpp: JSON into ServerConfig, and every mistake into a ConfigProblem.
+//
+// In two steps: the parser's events become a small tree that keeps what a usual JSON value loses (keys that
+// stand twice, numbers as they are written), and each part of the schema reads its node of the tree. Depth
+// and size are bounded before there is a tree, so that its recursion is.
+
+#include <squall/config.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <set>
+#include <span>
+#include <system_error>
+#include <utility>
+
+namespace squall {
+
+namespace {
+
+constexpr std::size_t max_document_size = std::size_t{1024} * 1024;
+constexpr std::size_t max_depth = 32;
+constexpr std::size_t max_listen_count = 1024;
+constexpr std::uint64_t max_io_threads = 256;
+constexpr std::uint64_t max_size = std::uint64_t{1} << 40;
+constexpr std::uint64_t max_time = std::uint64_t{24} * 60 * 60 * 1000; // milliseconds
+
+static_assert(max_size <= std::numeric_limits<std::size_t>::max(), "sizes up to 1TiB need 64 bits");
+
+constexpr std::string_view bom = "\xef\xbb\xbf";
+
+// -- the tree --
+
+struct Member;
+
+struct Node {
+  enum class Kind : std::uint8_t { null, boolean, number, string, array, object };
+
+  Kind kind = Kind::null;
+  bool boolean = false;
+  std::optional<std::uint64_t> whole; ///< of a number that is whole, not negative and fits
+  std::string text;                   ///< of a string; of a number, as written
+  std::vector<Member> members;        ///< of an object, in its order; of an array, without keys
+};
+
+struct Member {
+  std::string key;
+  Node value;
+};
+
+/// `text` in quotes, fit for a message.
+std::string in_quotes(std::string_view text) { return '"' + escape_bytes(text, 40) + '"'; }
+
+std::string describe(const Node& node) {
+  switch (node.kind) {
+  case Node::Kind::null:
+    return "null";
+  case Node::Kind::boolean:
+    return node.boolean ? "true" : "false";
+  case Node::Kind::number:
+    return escape_bytes(node.text, 40);
+  case Node::Kind::string:
+    return in_quotes(node.text);
+  case Node::Kind::array:
+    return node.members.empty() ? "an empty list" : "a list";
+  case Node::Kind::object:
+    break;
+  }
+  return "an object";
+}
+
+/// `key` as the last step of a JSON pointer.
+std::string pointer_step(std::string_view key) {
+  std::string step = "/";
+  for (const char c : key)
+    step += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
+  return step;
+}
+
+// -- from text to the tree --
+
+/// "line 3, column 14" of the byte at `offset`; columns are bytes.
+std::string place_of(std::string_view text, std::size_t offset) {
+  const std::string_view before = text.substr(0, offset);
+  const std::size_t line = 1 + static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
+  const std::size_t line_end = before.rfind('\n');
+  const std::size_t first_byte = text.starts_with(bom) ? bom.size() : 0;
+  const std::size_t line_start = line_end == std::string_view::npos ? first_byte : line_end + 1;
+  return "line " + std::to_string(line) + ", column " + std::to_string(offset - line_start + 1);
+}
+
+/// Builds the tree. It stops at the first thing that is no JSON, or too deep, and reports it.
+class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
+public:
+  TreeBuilder(std::string_view text, std::vector<ConfigProblem>& problems)
+      : text_{text}, problems_{problems} {}
+
+  Node take_root() { return std::move(root_); }
+
+  bool null() override {
+    add(Node::Kind::null);
+    return true;
+  }
+  bool boolean(bool value) override {
+    add(Node::Kind::boolean).boolean = value;
+    return true;
+  }
+  bool string(string_t& value) override {
+    add(Node::Kind::string).text = std::move(value);
+    return true;
+  }
+  bool binary(binary_t&) override { return false; } // not in JSON text
+
+  bool number_integer(number_integer_t value) override {
+    return value < 0 ? add_number(std::to_string(value)) : number_unsigned(static_cast<std::uint64_t>(value));
+  }
+  bool number_unsigned(number_unsigned_t value) override { return add_number(std::to_string(value), value); }
+  bool number_float(number_float_t, const string_t& written) override { return add_number(written); }
+
+  bool start_object(std::size_t) override { return open(Node::Kind::object); }
+  bool end_object() override { return close(); }
+  bool start_array(std::size_t) override { return open(Node::Kind::array); }
+  bool end_array() override { return close(); }
+
+  bool key(string_t& value) override {
+    open_.back()->members.push_back({std::move(value), {}});
+    return true;
+  }
+
+  bool parse_error(std::size_t position, const std::string& token,
+                   const nlohmann::detail::exception& error) override {
+    constexpr int number_overflow = 406;
+    if (error.id == number_overflow) // a number for the schema to refuse, with whatever came before it
+      add_number(token);
+    else
+      report_syntax(std::min(position, text_.size() + 1) - 1, error.what());
+    return false;
+  }
+
+private:
+  Node& add(Node::Kind kind) {
+    Node* node = &root_;
+    if (!open_.empty()) {
+      Node& parent = *open_.back();
+      if (parent.kind == Node::Kind::array)
+        parent.members.emplace_back();
+      node = &parent.members.back().value; // of an object: its key came first
+    }
+    node->kind = kind;
+    return *node;
+  }
+
+  bool add_number(const std::string& written, std::optional<std::uint64_t> whole = {}) {
+    Node& node = add(Node::Kind::number);
+    node.text = written;
+    node.whole = whole;
+    return true;
+  }
+
+  bool open(Node::Kind kind) {
+    Node& node = add(kind);
+    if (open_.size() < max_depth) {
+      open_.push_back(&node);
+      return true;
+    }
+    problems_.push_back({pointer_here(), "a value nested more than 32 levels deep", "at most 32 levels"});
+    return false;
+  }
+
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  /// Of the value that was added last.
+  std::string pointer_here() const {
+    std::string pointer;
+    for (const Node* node : open_) {
+      const std::size_t index = node->members.size() - 1;
+      pointer +=
+          pointer_step(node->kind == Node::Kind::array ? std::to_string(index) : node->members[index].key);
+    }
+    return pointer;
+  }
+
+  void report_syntax(std::size_t offset, std::string_view message) {
+    const std::string_view here = text_.substr(offset);
+    if (message.find("- invalid literal") != std::string_view::npos &&
+        (here.starts_with("//") || here.starts_with("/*"))) {
+      problems_.push_back({"", "a comment at " + place_of(text_, offset), "JSON, which has no comments"});
+      return;
+    }
+    constexpr std::string_view lead = "syntax error ";
+    const std::size_t start = message.find(lead);
+    const std::string_view reason =
+        start == std::string_view::npos ? message : message.substr(start + lead.size());
+    problems_.push_back({"", "a syntax error at " + place_of(text_, offset) + ' ' + escape_bytes(reason, 160),
+                         "JSON text in UTF-8"});
+  }
+
+  std::string_view text_;
+  std::vector<ConfigProblem>& problems_;
+  Node root_;
+  std::vector<Node*> open_; // a node stays where it is while it is the last of its parent
+};
+
+/// What can be said without reading: a problem, or none.
+std::optional<ConfigProblem> check_text(std::string_view text) {
+  if (text.size() > max_document_size)
+    return ConfigProblem{"", "a document of more than 1MiB", "at most 1MiB (1048576 bytes)"};
+  if (const std::size_t nul = text.find('\0');
+      nul != std::string_view::npos) // the parser takes it for the end
+    return ConfigProblem{"", "a NUL byte at " + place_of(text, nul), "JSON text in UTF-8"};
+  if (text.find_first_not_of(" \t\r\n", text.starts_with(bom) ? bom.size() : 0) == std::string_view::npos)
+    return ConfigProblem{"", "an empty document", "a JSON object; {} when every default will do"};
+  return std::nullopt;
+}
+
+Node read_document(std::string_view text, std::vector<ConfigProblem>& problems) {
+  if (auto problem = check_text(text)) {
+    problems.push_back(*std::move(problem));
+    return {};
+  }
+  TreeBuilder builder{text, problems};
+  nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
+  return builder.take_root();
+}
+
+// -- from the tree to values --
+
+/// A node, with what is needed to refuse it.
+struct Value {
+  const Node& node;
+  std::string pointer;
+  std::vector<ConfigProblem>& problems;
+
+  void refuse(std::string found, std::string allowed) const {
+    problems.push_back({pointer, std::move(found), std::move(allowed)});
+  }
+  void refuse(std::string allowed) const { refuse(describe(node), std::move(allowed)); }
+};
+
+/// A key of an object, and what reads its value.
+struct Field {
+  std::string_view key;
+  std::function<void(const Value&)> read;
+};
+
+char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+
+/// How many letters to insert, drop, replace or swap with their neighbour make `b` of `a`; case does not
+/// count.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> before_last;
+  std::vector<std::size_t> last(b.size() + 1);
+  std::iota(last.begin(), last.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::vector<std::size_t> row(b.size() + 1, i);
+    for (std::size_t k = 1; k <= b.size(); ++k) {
+      const bool same = lower(a[i - 1]) == lower(b[k - 1]);
+      row[k] = std::min({last[k] + 1, row[k - 1] + 1, last[k - 1] + (same ? 0 : 1)});
+      if (i > 1 && k > 1 && lower(a[i - 1]) == lower(b[k - 2]) && lower(a[i - 2]) == lower(b[k - 1]))
+        row[k] = std::min(row[k], before_last[k - 2] + 1);
+    }
+    before_last = std::exchange(last, std::move(row));
+  }
+  return last.back();
+}
+
+/// "a", "b", "c"
+template <class Range, class NameOf>
+std::string list_names(const Range& range, NameOf name_of) {
+  std::string names;
+  for (const auto& item : range)
+    names += (names.empty() ? "\"" : ", \"") + std::string{name_of(item)} + '"';
+  return names;
+}
+
+/// The nearest known key when one is near: at most one edit for each three letters.
+std::string suggest_key(std::string_view key, std::span<const Field> fields) {
+  const Field* nearest = nullptr;
+  std::size_t least = std::numeric_limits<std::size_t>::max();
+  for (const Field& field : fields) {
+    if (key.size() > 2 * field.key.size()) // too far away to be worth the look
+      continue;
+    const std::size_t distance = edit_distance(key, field.key);
+    if (distance < least && distance <= field.key.size() / 3) {
+      nearest = &field;
+      least = distance;
+    }
+  }
+  if (nearest != nullptr)
+    return '"' + std::string{nearest->key} + "\", the nearest known key";
+  return "one of " + list_names(fields, [](const Field& field) { return field.key; });
+}
+
+void read_object(const Value& value, std::initializer_list<Field> fields) {
+  if (value.node.kind != Node::Kind::object)
+    return value.refuse("an object");
+  std::set<std::string_view> seen;
+  for (const Member& entry : value.node.members) {
+    const Value member{entry.value, value.pointer + pointer_step(entry.key), value.problems};
+    const auto is_named = [&](const Field& field) { return field.key == entry.key; };
+    if (!seen.insert(entry.key).second)
+      member.refuse("the same key again", "each key once");
+    if (const auto field = std::find_if(fields.begin(), fields.end(), is_named); field != fields.end())
+      field->read(member);
+    else
+      member.refuse("an unknown key", suggest_key(entry.key, fields));
+  }
+}
+
+template <class T>
+void read_whole(const Value& value, T& target, std::uint64_t min, std::uint64_t max,
+                const std::string& note = {}) {
+  const auto& whole = value.node.whole;
+  if (whole && *whole >= min && *whole <= max)
+    target = static_cast<T>(*whole);
+  else
+    value.refuse("a whole number from " + std::to_string(min) + " to " + std::to_string(max) + note);
+}
+
+void read_bool(const Value& value, bool& target) {
+  if (value.node.kind == Node::Kind::boolean)
+    target = value.node.boolean;
+  else
+    value.refuse("true or false");
+}
+
+template <class T>
+using Choice = std::pair<std::string_view, T>;
+
+template <class T, std::size_t N>
+void read_choice(const Value& value, T& target, const std::array<Choice<T>, N>& choices) {
+  if (value.node.kind == Node::Kind::string) {
+    for (const auto& [name, choice] : choices) {
+      if (name == value.node.text) {
+        target = choice;
+        return;
+      }
+    }
+  }
+  value.refuse("one of " + list_names(choices, [](const Choice<T>& choice) { return choice.first; }));
+}
+
+using Unit = std::pair<std::string_view, std::uint64_t>;
+
+constexpr std::array<Unit, 5> size_units{{{"B", 1},
+                                          {"KiB", std::uint64_t{1} << 10},
+                                          {"MiB", std::uint64_t{1} << 20},
+                                          {"GiB", std::uint64_t{1} << 30},
+                                          {"TiB", std::uint64_t{1} << 40}}};
+constexpr std::array<Unit, 4> time_units{{{"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}}};
+
+bool is_letter(char c) noexcept { return lower(c) >= 'a' && lower(c) <= 'z'; }
+
+/// The string "64KiB" as a count of the smallest unit; the greatest number for all that is greater. None:
+/// refused.
+std::optional<std::uint64_t> read_quantity(const Value& value, std::span<const Unit> units,
+                                           const std::string& allowed) {
+  constexpr std::uint64_t greatest = std::numeric_limits<std::uint64_t>::max();
+  const std::string_view text = value.node.text;
+  std::uint64_t count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  const std::string_view name = text.substr(static_cast<std::size_t>(end - text.data()));
+  const auto unit = std::find_if(units.begin(), units.end(), [&](const Unit& u) { return u.first == name; });
+  if (error == std::errc::invalid_argument || !std::all_of(name.begin(), name.end(), is_letter))
+    value.refuse(allowed);
+  else if (name.empty())
+    value.refuse(in_quotes(text) + " without a unit", allowed);
+  else if (unit == units.end())
+    value.refuse("the unknown unit " + in_quotes(name) + " in " + in_quotes(text), allowed);
+  else
+    return error == std::errc{} && count <= greatest / unit->second ? count * unit->second : greatest;
+  return std::nullopt;
+}
+
+void read_size(const Value& value, std::size_t& target, std::uint64_t min) {
+  const std::string allowed =
+      "a size from " + std::to_string(min) +
+      "B to 1TiB: a whole number of bytes, or a string with one of the units B, KiB, MiB, "
+      "GiB, TiB, like \"64KiB\"";
+  const bool is_string = value.node.kind == Node::Kind::string;
+  const auto size = is_string ? read_quantity(value, size_units, allowed) : value.node.whole;
+  if (size && *size >= min && *size <= max_size)
+    target = static_cast<std::size_t>(*size);
+  else if (size || !is_string)
+    value.refuse(allowed);
+}
+
+void read_time(const Value& value, std::chrono::milliseconds& target) {
+  const std::string allowed =
+      "a time from \"0ms\" to \"24h\": a string with one of the units ms, s, m, h, like "
+      "\"250ms\" or \"10s\"";
+  if (value.node.kind == Node::Kind::number)
+    return value.refuse(describe(value.node) + " without a unit", allowed);
+  if (value.node.kind != Node::Kind::string)
+    return value.refuse(allowed);
+  const auto time = read_quantity(value, time_units, allowed);
+  if (time && *time <= max_time)
+    target = std::chrono::milliseconds{*time};
+  else if (time)
+    value.refuse(allowed);
+}
+
+// -- the schema --
+
+void read_address(const Value& value, std::string& target) {
+  if (value.node.kind == Node::Kind::string && value.node.text.find('\0') == std::string::npos)
+    target = value.node.text;
+  else
+    value.refuse("an address or a host name: a string without NUL bytes");
+}
+
+void read_family(const Value& value, AddressFamily& target) {
+  read_choice(
+      value, target,
+      std::array<Choice<AddressFamily>, 3>{
+          {{"unspec", AddressFamily::unspec}, {"ipv4", AddressFamily::ipv4}, {"ipv6", AddressFamily::ipv6}}});
+}
+
+void read_listener(const Value& value, ListenOptions& target) {
+  read_object(
+      value,
+      {{"address", [&](const Value& v) { read_address(v, target.address); }},
+       {"port", [&](const Value& v) { read_whole(v, target.port, 0, 65535, " (0: the system chooses)"); }},
+       {"family", [&](const Value& v) { read_family(v, target.bind.family); }},
+       {"backlog", [&](const Value& v) { read_whole(v, target.bind.backlog, 1, 65535); }},
+       {"reuse_port", [&](const Value& v) { read_bool(v, target.bind.reuse_port); }}});
+}
+
+void read_listen(const Value& value, std::vector<ListenOptions>& target) {
+  const auto& entries = value.node.members;
+  const std::string allowed = "a list of 1 to " + std::to_string(max_listen_count) + " objects";
+  if (value.node.kind != Node::Kind::array || entries.empty())
+    return value.refuse(allowed);
+  if (entries.size() > max_listen_count)
+    value.refuse("a list of " + std::to_string(entries.size()), allowed);
+  target.assign(std::min(entries.size(), max_listen_count), {});
+  for (std::size_t i = 0; i < target.size(); ++i)
+    read_listener({entries[i].value, value.pointer + '/' + std::to_string(i), value.problems}, target[i]);
+}
+
+void read_stream(const Value& value, StreamOptions& target) {
+  read_object(value, {{"max_buffer_size", [&](const Value& v) { read_size(v, target.max_buffer_size, 2); }},
+                      {"read_chunk_size", [&](const Value& v) { read_size(v, target.read_chunk_size, 1); }},
+                      {"max_write_buffer_size",
+                       [&](const Value& v) { read_size(v, target.max_write_buffer_size, 1); }},
+                      {"linger_timeout", [&](const Value& v) { read_time(v, target.linger_timeout); }},
+                      {"nodelay", [&](const Value& v) { read_bool(v, target.nodelay); }}});
+}
+
+void read_level(const Value& value, LogLevel& target) {
+  read_choice(value, target,
+              std::array<Choice<LogLevel>, 5>{{{"debug", LogLevel::debug},
+                                               {"info", LogLevel::info},
+                                               {"warning", LogLevel::warning},
+                                               {"error", LogLevel::error},
+                                               {"off", LogLevel::off}}});
+}
+
+void read_format(const Value& value, LogFormat& target) {
+  read_choice(value, target,
+              std::array<Choice<LogFormat>, 2>{{{"text", LogFormat::text}, {"json", LogFormat::json}}});
+}
+
+void read_log(const Value& value, LogOptions& target) {
+  read_object(value, {{"level", [&](const Value& v) { read_level(v, target.level); }},
+                      {"format", [&](const Value& v) { read_format(v, target.format); }}});
+}
+
+void read_server(const Value& value, ServerConfig& target) {
+  read_object(value, {{"listen", [&](const Value& v) { read_listen(v, target.listen); }},
+                      {"io_threads",
+                       [&](const Value& v) {
+                         read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)");
+                       }},
+                      {"stream", [&](const Value& v) { read_stream(v, target.stream); }},
+                      {"log", [&](const Value& v) { read_log(v, target.log); }}});
+}
+
+// -- files --
+
+ConfigError unreadable(const std::string& path, const std::string& reason) {
+  return {path, {{"", "a file that cannot be read (" + reason + ')', "a readable file"}}};
+}
+
+std::string system_failure(const char* call) {
+  return std::string{call} + ": " + std::generic_category().message(errno);
+}
+
+/// At most one byte more than a configuration may have, so that an endless file ends.
+std::string read_file(const std::string& path) {
+  if (path.find('\0') != std::string::npos)
+    throw unreadable(path, "its name has a NUL byte");
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{std::fopen(path.c_str(), "re"), &std::fclose};
+  if (!file)
+    throw unreadable(path, system_failure("fopen"));
+  std::string text(max_document_size + 1, '\0');
+  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
+  if (std::ferror(file.get()) != 0)
+    throw unreadable(path, system_failure("fread"));
+  return text;
+}
+
+std::string join_lines(const std::string& source, const std::vector<ConfigProblem>& problems) {
+  std::string lines;
+  for (const ConfigProblem& problem : problems)
+    lines += (lines.empty() ? "" : "\n") + source + ": " + to_string(problem);
+  return lines;
+}
+
+} // namespace
+
+std::string to_string(const ConfigProblem& problem) {
+  const std::string where = problem.pointer.empty() ? "" : escape_bytes(problem.pointer) + ": ";
+  return where + "found " + problem.found + ", allowed: " + problem.allowed;
+}
+
+ConfigError::ConfigError(const std::string& source, std::vector<ConfigProblem> problems)
+    : std::runtime_error{join_lines(source, problems)},
+      problems_{std::make_shared<const std::vector<ConfigProblem>>(std::move(problems))} {}
+
+ServerConfig parse_config(std::string_view json, const std::string& source) {
+  std::vector<ConfigProblem> problems;
+  ServerConfig config;
+  const Node root = read_document(json, problems);
+  if (problems.empty())
+    read_server({root, "", problems}, config);
+  if (!problems.empty())
+    throw ConfigError{source, std::move(problems)};
+  return config;
+}
+
+ServerConfig load_config(const std::string& path) { return parse_config(read_file(path), path); }
+
+} // namespace squall

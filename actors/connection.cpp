@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// connection.cpp
+#include "actors/connection.hpp"
+
+#include <squall/net/log.hpp>
+
+#include "actors/coroutine_host.hpp"
+
+namespace squall {
+
+namespace {
+
+/// The value of a message of one T, taken out where nobody else holds it.
+template <class T> T take_content(caf::mailbox_element& message) {
+  return message.content().move_if_unshared<T>(0);
+}
+
+template <class T> void answer(Reply& reply, LoopActor& self, Result<T> result) {
+  if (!result)
+    reply.deliver(self, make_error(result.error()));
+  else if constexpr (std::is_void_v<T>)
+    reply.deliver(self);
+  else
+    reply.deliver(self, std::move(*result));
+}
+
+/// What a handler's end says of a failure; empty for an ordinary end. That the connection is gone is one.
+std::string failure_of(const caf::error& reason) {
+  if (!reason || stream_closed(reason) || reason == caf::exit_reason::user_shutdown ||
+      reason == caf::exit_reason::unreachable)
+    return {};
+  return error_text(reason);
+}
+
+} // namespace
+
+Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
+                       std::shared_ptr<ConnectionCounters> counters)
+    : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
+      counters_{std::move(counters)} {
+  stream_.set_close_callback([this] { end_with_stream(); });
+  if (counters_ != nullptr)
+    ++counters_->open;
+}
+
+Connection::~Connection() = default;
+
+// -- requests ----------------------------------------------------------------------------------------------------------
+
+void Connection::on_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  const bool single = content.size() == 1;
+  if (single && content.match_element<ReadUntil>(0))
+    read(message, take_content<ReadUntil>(message));
+  else if (single && content.match_element<Write>(0))
+    write(message, take_content<Write>(message).data);
+  else if (single && content.match_element<ReadBytes>(0))
+    read(message, take_content<ReadBytes>(message));
+  else if (single && content.match_element<ReadUntilClose>(0))
+    read(message, ReadUntilClose{});
+  else if (single && content.match_element<Close>(0))
+    close(message);
+  else if (single && content.match_element<Info>(0))
+    Reply{message}.deliver(*this, info());
+  else if (single && content.match_element<SetNodelay>(0)) {
+    stream_.set_nodelay(take_content<SetNodelay>(message).value);
+    Reply{message}.deliver(*this);
+  } else {
+    Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
+  }
+}
+
+void Connection::read(caf::mailbox_element& message, ReadRequest request) {
+  Reply reply{message};
+  auto result = stream_.start_read(std::move(request), *this);
+  if (!result) {
+    read_reply_ = std::move(reply);
+    return;
+  }
+  answer(reply, *this, std::move(*result));
+  end_with_stream();
+}
+
+void Connection::on_read(Result<Bytes> result) {
+  const caf::strong_actor_ptr keep = strong_ref();
+  Reply reply = std::exchange(read_reply_, Reply{});
+  answer(reply, *this, std::move(result));
+  end_with_stream();
+}
+
+void Connection::write(caf::mailbox_element& message, Bytes data) {
+  Reply reply{message};
+  if (const auto refused = stream_.start_write(std::move(data), *this)) {
+    if (!reply.wanted() && refused->code == StreamErrc::buffer_full)
+      log_event(LogLevel::warning, "write_dropped",
+                "a write that nobody waits for was refused, since max_write_buffer_size is reached; send Write as a "
+                "request and keep pace with its responses",
+                {{"peer", to_string(peer_)}});
+    reply.deliver(*this, make_error(*refused));
+    return;
+  }
+  pending_writes_.push_back(std::move(reply));
+}
+
+void Connection::on_write(Result<void> result) {
+  caf::strong_actor_ptr keep = strong_ref();
+  Reply reply = std::move(pending_writes_[first_write_++]);
+  if (first_write_ == pending_writes_.size()) {
+    pending_writes_.clear();
+    first_write_ = 0;
+    kept_ = nullptr;
+  }
+  answer(reply, *this, result);
+}
+
+void Connection::close(caf::mailbox_element& message) {
+  Reply reply{message};
+  stream_.close();
+  reply.deliver(*this);
+  if (coroutine_ == nullptr && !ended())
+    quit(make_error(stream_.error())); // what is unread goes with it
+}
+
+StreamInfo Connection::info() const {
+  return {peer_,
+          stream_.closed(),
+          stream_.reading(),
+          stream_.writing(),
+          stream_.unread_size(),
+          stream_.unsent_size()};
+}
+
+// -- handlers ----------------------------------------------------------------------------------------------------------
+
+void Connection::serve(const Handler& handler) {
+  if (const auto* coroutine = handler.coroutine())
+    serve_in_coroutine(*coroutine);
+  else
+    serve_in_actor(*handler.actor(), handler.placement());
+}
+
+void Connection::serve_in_coroutine(const CoroutineHandler& handler) {
+  coroutine_ = std::make_unique<CoroutineHost>(*this);
+  std::optional<Task<>> task;
+  try {
+    task.emplace(handler(stream_, peer_));
+  } catch (...) { // a function that throws before it makes a coroutine
+    coroutine_ended(std::current_exception());
+    return;
+  }
+  coroutine_->run(std::move(*task));
+}
+
+void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement placement) {
+  const bool pinned = placement == HandlerPlacement::connection_loop;
+  handler_ = spawn_handler(home_system(), pinned ? unit() : nullptr,
+                           [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
+                             return handler(self, stream, peer);
+                           });
+  monitor(handler_);
+}
+
+void Connection::coroutine_ended(const std::exception_ptr& exception) {
+  std::string failure;
+  try {
+    if (exception)
+      std::rethrow_exception(exception);
+  } catch (const StreamClosedError&) { // the connection is gone: an ordinary end
+  } catch (...) {
+    failure = describe(std::current_exception());
+  }
+  handler_ended(failure);
+}
+
+void Connection::on_down(caf::down_msg& down) {
+  if (handler_ != nullptr && down.source == handler_->address())
+    handler_ended(failure_of(down.reason));
+}
+
+/// The handler returned, or failed: its stream closes, and the actor ends.
+void Connection::handler_ended(const std::string& failure) {
+  if (ended())
+    return;
+  if (!failure.empty()) {
+    if (counters_ != nullptr)
+      ++counters_->failed;
+    log_event(LogLevel::error, "handler_failed", "a handler failed; its stream closes",
+              {{"peer", to_string(peer_)}, {"error", failure}});
+  }
+  const caf::strong_actor_ptr keep = strong_ref();
+  stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed);
+  quit(make_error(stream_.error()));
+}
+
+void Connection::on_response(caf::message_id id, caf::message response) {
+  if (coroutine_ != nullptr)
+    coroutine_->on_response(id, std::move(response));
+}
+
+// -- the end -----------------------------------------------------------------------------------------------------------
+
+/// Ends with a stream that is closed and read to the end. A coroutine in it is told by its next operation instead.
+void Connection::end_with_stream() {
+  if (!ended() && stream_.closed() && stream_.unread_size() == 0 && coroutine_ == nullptr && pending_writes_.empty())
+    quit(make_error(stream_.error()));
+}
+
+void Connection::on_end(const caf::error& reason) {
+  coroutine_ = nullptr;
+  stream_.set_close_callback(nullptr);
+  stream_.close(CloseReason::shutting_down);
+  close_error_ = stream_.error();
+  if (!pending_writes_.empty())
+    kept_ = strong_ref(); // the stream answers them before the turn is over
+  stream_ = IOStream{};
+  if (handler_ != nullptr && reason == caf::exit_reason::user_shutdown)
+    caf::anon_send_exit(handler_, caf::exit_reason::user_shutdown);
+  handler_ = nullptr;
+  if (counters_ != nullptr)
+    --counters_->open;
+}
+
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, Endpoint peer, const Handler& handler,
+                      const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters) {
+  if (unit->ending())
+    return;
+  try {
+    IOStream stream{unit->loop(), std::move(socket), options};
+    make_loop_actor<Connection>(unit, std::move(stream), std::move(peer), counters)->serve(handler);
+  } catch (const std::exception& error) {
+    ++counters->failed;
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {{"error", error.what()}});
+  }
+}
+
+} // namespace squall

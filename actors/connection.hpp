@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// connection.hpp: the stream actor of one connection, with its handler.
+//
+// Threads    Everything on the loop of the connection, but for the counters.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include <squall/io_system.hpp>
+#include <squall/listener_actor.hpp>
+
+#include "actors/caf_compat.hpp"
+
+namespace squall {
+
+class CoroutineHost;
+
+/// What a listener counts. Any thread.
+struct ConnectionCounters {
+  std::atomic<std::uint64_t> open{0};
+  std::atomic<std::uint64_t> accepted{0};
+  std::atomic<std::uint64_t> failed{0};
+};
+
+class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
+public:
+  Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
+             std::shared_ptr<ConnectionCounters> counters);
+  ~Connection() override;
+
+  /// Starts the handler. It may end the actor at once.
+  void serve(const Handler& handler);
+
+  [[nodiscard]] const char* name() const override { return "squall.stream"; }
+  [[nodiscard]] StreamActor handle() const { return caf::actor_cast<StreamActor>(strong_ref()); }
+
+private:
+  friend class CoroutineHost;
+
+  void on_message(caf::mailbox_element& message) override;
+  void on_response(caf::message_id id, caf::message response) override;
+  void on_down(caf::down_msg& down) override;
+  void on_end(const caf::error& reason) override;
+  [[nodiscard]] caf::error refusal() const override { return make_error(close_error_); }
+
+  void on_read(Result<Bytes> result) override;
+  void on_write(Result<void> result) override;
+
+  void read(caf::mailbox_element& message, ReadRequest request);
+  void write(caf::mailbox_element& message, Bytes data);
+  void close(caf::mailbox_element& message);
+  [[nodiscard]] StreamInfo info() const;
+
+  void serve_in_coroutine(const CoroutineHandler& handler);
+  void serve_in_actor(const ActorHandler& handler, HandlerPlacement placement);
+  void coroutine_ended(const std::exception_ptr& exception);
+  void handler_ended(const std::string& failure);
+  void end_with_stream();
+
+  IOStream stream_;
+  Endpoint peer_;
+  std::shared_ptr<ConnectionCounters> counters_;
+  StreamError close_error_{StreamErrc::closed, CloseReason::shutting_down, {}}; ///< of the stream, once the actor ended
+
+  Reply read_reply_;                ///< of the pending read
+  std::vector<Reply> pending_writes_;
+  std::size_t first_write_ = 0;     ///< those before it are answered
+  caf::strong_actor_ptr kept_;      ///< itself, while writes are to be answered after the end
+
+  std::unique_ptr<CoroutineHost> coroutine_;
+  caf::strong_actor_ptr handler_;
+};
+
+/// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is logged and
+/// costs this connection.
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, Endpoint peer, const Handler& handler,
+                      const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters);
+
+} // namespace squall

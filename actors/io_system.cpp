@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// io_system.cpp: the I/O threads.
+#include <squall/io_system.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <csignal>
+#include <future>
+#include <sched.h>
+#include <stdexcept>
+#include <thread>
+
+#include <squall/net/log.hpp>
+
+#include "actors/listener.hpp"
+
+namespace squall {
+
+namespace {
+
+constexpr std::size_t most_threads = 256;
+
+/// The cores that this process may use: less than the machine's in a container or under taskset(1).
+std::size_t usable_core_count() noexcept {
+  cpu_set_t cores;
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 0)
+    return std::min<std::size_t>(static_cast<std::size_t>(CPU_COUNT(&cores)), most_threads);
+  return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
+}
+
+/// Blocks signals in the threads that are made while it lives, so that the application's own threads get them.
+class SignalsBlocked {
+public:
+  SignalsBlocked() noexcept {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &previous_);
+  }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
+
+private:
+  sigset_t previous_;
+};
+
+/// A callback of a stream or a timer may throw: that is logged, and the loop goes on.
+template <class F> void run_logged(F step) {
+  for (;;) {
+    try {
+      step();
+      return;
+    } catch (const std::exception& error) {
+      log_event(LogLevel::error, "callback_failed", "an exception left a callback on an I/O thread",
+                {{"error", error.what()}});
+    }
+  }
+}
+
+void run_thread(LoopUnit& unit) {
+  run_logged([&] { unit.loop().run(); });
+  run_logged([&] { unit.end_actors(); });
+}
+
+} // namespace
+
+class IOSystem::Impl {
+public:
+  Impl(caf::actor_system& system, const IOOptions& options) : system_{system} {
+    if (options.io_threads > most_threads)
+      throw std::invalid_argument{"io_threads is " + std::to_string(options.io_threads) + ": at most 256 are allowed"};
+    const std::size_t count = options.io_threads == 0 ? usable_core_count() : options.io_threads;
+    for (std::size_t i = 0; i < count; ++i)
+      units_->push_back(std::make_shared<LoopUnit>(system, options.clock));
+    const SignalsBlocked guard;
+    try {
+      for (const auto& unit : *units_)
+        threads_.emplace_back([&unit] { run_thread(*unit); });
+    } catch (...) {
+      end();
+      throw;
+    }
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  ~Impl() { end(); }
+
+  ListenerActor spawn_listener(Handler handler, const StreamOptions& options) {
+    return spawn_on_loop<ListenerActor>([=, this, handler = std::move(handler)](const auto& unit) {
+      return make_loop_actor<Listener>(unit, units_, handler, options)->strong_ref();
+    });
+  }
+
+  StreamActor spawn_stream(Socket socket, Endpoint peer, const StreamOptions& options) {
+    const auto shared = std::make_shared<Socket>(std::move(socket));
+    return spawn_on_loop<StreamActor>([=](const auto& unit) {
+      IOStream stream{unit->loop(), std::move(*shared), options};
+      return make_loop_actor<Connection>(unit, std::move(stream), peer, nullptr)->strong_ref();
+    });
+  }
+
+  [[nodiscard]] std::size_t thread_count() const noexcept { return units_->size(); }
+  [[nodiscard]] caf::actor_system& system() const noexcept { return system_; }
+
+private:
+  /// Makes an actor on the thread of the next loop and waits for it; on an I/O thread it makes it on the caller's own.
+  template <class Handle, class F> Handle spawn_on_loop(F make) {
+    for (const auto& unit : *units_)
+      if (unit->loop().in_loop())
+        return caf::actor_cast<Handle>(make(unit));
+    const auto& unit = (*units_)[next_unit_++ % units_->size()];
+    std::promise<caf::strong_actor_ptr> made;
+    unit->post([&] {
+      try {
+        made.set_value(make(unit));
+      } catch (...) {
+        made.set_exception(std::current_exception());
+      }
+    });
+    return caf::actor_cast<Handle>(made.get_future().get());
+  }
+
+  void end() noexcept {
+    for (const auto& unit : *units_)
+      unit->loop().stop();
+    for (std::thread& thread : threads_)
+      thread.join();
+    threads_.clear();
+    for (const auto& unit : *units_)
+      unit->close();
+  }
+
+  caf::actor_system& system_;
+  std::shared_ptr<LoopUnits> units_ = std::make_shared<LoopUnits>();
+  std::vector<std::thread> threads_;
+  std::atomic<std::size_t> next_unit_{0};
+};
+
+IOSystem::IOSystem(caf::actor_system& system, const IOOptions& options)
+    : impl_{std::make_unique<Impl>(system, options)} {}
+
+IOSystem::~IOSystem() = default;
+
+ListenerActor IOSystem::spawn_listener(Handler handler, const StreamOptions& options) {
+  return impl_->spawn_listener(std::move(handler), options);
+}
+
+StreamActor IOSystem::spawn_stream(Socket socket, Endpoint peer, const StreamOptions& options) {
+  return impl_->spawn_stream(std::move(socket), std::move(peer), options);
+}
+
+std::size_t IOSystem::thread_count() const noexcept {
+  return impl_->thread_count();
+}
+
+caf::actor_system& IOSystem::system() const noexcept {
+  return impl_->system();
+}
+
+} // namespace squall

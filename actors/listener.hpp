@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// listener.hpp: the listener actor.
+//
+// Threads    Everything on the listener's loop; the connections go to all loops in turn.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <squall/net/acceptor.hpp>
+
+#include "actors/connection.hpp"
+
+namespace squall {
+
+/// The loops of an IOSystem.
+using LoopUnits = std::vector<std::shared_ptr<LoopUnit>>;
+
+class Listener final : public LoopActor {
+public:
+  Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, std::shared_ptr<const LoopUnits> units,
+           Handler handler, const StreamOptions& options);
+
+  [[nodiscard]] const char* name() const override { return "squall.listener"; }
+
+private:
+  void on_message(caf::mailbox_element& message) override;
+  void on_end(const caf::error& reason) override;
+
+  void listen(Reply reply, const Listen& request);
+  void add_sockets(Reply reply, const std::vector<ListeningSocket>& sockets);
+  void stop();
+  [[nodiscard]] ListenerInfo info() const;
+  void serve(Socket socket, Endpoint peer);
+
+  std::shared_ptr<const LoopUnits> units_;
+  std::size_t next_unit_ = 0;
+  std::shared_ptr<const Handler> handler_;
+  StreamOptions options_;
+  std::shared_ptr<ConnectionCounters> counters_ = std::make_shared<ConnectionCounters>();
+  std::vector<std::shared_ptr<Acceptor>> acceptors_;
+};
+
+} // namespace squall

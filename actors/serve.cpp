@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// serve.cpp
+#include <squall/serve.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <getopt.h>
+
+#include "actors/termination_signals.hpp"
+
+namespace squall {
+
+namespace {
+
+enum ExitStatus : int { exit_ok = 0, exit_cannot_listen = 1, exit_usage = 2 };
+
+struct CommandLine {
+  std::string config_path;
+  bool check = false;
+  bool help = false;
+  bool valid = true;
+};
+
+void print_usage(std::FILE* out, const char* program) {
+  std::fprintf(out,
+               "usage: %s [--config FILE] [--check]\n"
+               "  --config FILE  read the configuration from a JSON file (docs/configuration.md)\n"
+               "  --check        validate the configuration and end\n"
+               "  --help         print this\n",
+               program);
+}
+
+CommandLine parse_command_line(int argc, char** argv) {
+  static const option options[] = {{"config", required_argument, nullptr, 'c'},
+                                   {"check", no_argument, nullptr, 'k'},
+                                   {"help", no_argument, nullptr, 'h'},
+                                   {nullptr, 0, nullptr, 0}};
+  CommandLine result;
+  optind = 0; // getopt_long(3) starts anew
+  for (int found; (found = getopt_long(argc, argv, "h", options, nullptr)) != -1;) {
+    if (found == 'c')
+      result.config_path = optarg;
+    else if (found == 'k')
+      result.check = true;
+    else if (found == 'h')
+      result.help = true;
+    else
+      result.valid = false; // getopt_long has said what is wrong
+  }
+  if (optind < argc) {
+    std::fprintf(stderr, "%s: unexpected argument '%s'\n", argv[0], argv[optind]);
+    result.valid = false;
+  }
+  return result;
+}
+
+void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries) {
+  std::vector<ListeningSocket> sockets; // all or none: the first that fails closes the others
+  for (const ListenOptions& entry : entries)
+    for (ListeningSocket& socket : bind_sockets(entry.port, entry.address, entry.bind))
+      sockets.push_back(std::move(socket));
+  server.add_sockets(sockets);
+  for (const ListeningSocket& socket : sockets)
+    std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
+  std::fflush(stdout);
+}
+
+} // namespace
+
+int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults) {
+  const CommandLine command = parse_command_line(argc, argv);
+  if (!command.valid || command.help) {
+    print_usage(command.valid ? stdout : stderr, argv[0]);
+    return command.valid ? exit_ok : exit_usage;
+  }
+  ServerConfig config = defaults;
+  try {
+    if (!command.config_path.empty())
+      config = load_config(command.config_path);
+  } catch (const ConfigError& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return exit_usage;
+  }
+  if (command.check) {
+    std::printf("the configuration is valid\n");
+    return exit_ok;
+  }
+  set_log_level(config.log.level);
+  set_log_format(config.log.format);
+  try {
+    TerminationSignals signals; // from before the first line of output: who reads it may send one
+    server.configure({config.io_threads, config.stream});
+    listen_on_all(server, config.listen);
+    signals.wait();
+    server.shutdown();
+    return exit_ok;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
+    return exit_cannot_listen;
+  }
+}
+
+} // namespace squall

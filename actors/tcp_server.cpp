@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// tcp_server.cpp
+#include <squall/tcp_server.hpp>
+
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <stdexcept>
+
+#include <squall/net/log.hpp>
+
+#include "actors/termination_signals.hpp"
+
+namespace squall {
+
+namespace {
+
+class SystemConfig : public caf::actor_system_config {
+public:
+  SystemConfig() {
+    init_messages(*this);
+    // The default policy polls: an idle process would wake hundreds of times a second.
+    set("scheduler.policy", caf::atom("sharing"));
+  }
+};
+
+} // namespace
+
+class TCPServer::Impl {
+public:
+  explicit Impl(const ServerOptions& given) : options{given} {}
+
+  ServerOptions options;
+  std::optional<Handler> handler; ///< none: handle_stream of the server
+
+  /// Everything that runs. Made by the first call that needs it.
+  struct Running {
+    Running(Handler with, const ServerOptions& options)
+        : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(std::move(with), options.stream)} {}
+    SystemConfig config;
+    caf::actor_system system{config};
+    IOSystem io;
+    ListenerActor listener;
+  };
+
+  /// Asks the listener and waits. The caller holds a shared lock of `mutex`.
+  template <class Reply, class... Message> Reply ask(Message&&... message) {
+    caf::scoped_actor self{running->system};
+    std::optional<caf::error> failure;
+    if constexpr (std::is_void_v<Reply>) {
+      self->request(running->listener, caf::infinite, std::forward<Message>(message)...)
+          .receive([] {}, [&](caf::error& error) { failure = std::move(error); });
+      throw_if(failure);
+    } else {
+      Reply reply;
+      self->request(running->listener, caf::infinite, std::forward<Message>(message)...)
+          .receive([&](Reply& got) { reply = std::move(got); }, [&](caf::error& error) { failure = std::move(error); });
+      throw_if(failure);
+      return reply;
+    }
+  }
+
+  static void throw_if(const std::optional<caf::error>& failure) {
+    if (failure)
+      throw std::runtime_error{error_text(*failure)};
+  }
+
+  std::shared_mutex mutex; ///< guards `running`: shared while it is used, exclusive while it is made or ended
+  std::unique_ptr<Running> running;
+};
+
+TCPServer::TCPServer(const ServerOptions& options) : impl_{std::make_unique<Impl>(options)} {}
+
+TCPServer::TCPServer(Handler handler, const ServerOptions& options) : TCPServer{options} {
+  impl_->handler.emplace(std::move(handler));
+}
+
+TCPServer::~TCPServer() {
+  shutdown();
+}
+
+Task<> TCPServer::handle_stream(IOStream, Endpoint) {
+  throw std::logic_error{"TCPServer::handle_stream is not overridden"};
+}
+
+void TCPServer::configure(const ServerOptions& options) {
+  const std::unique_lock lock{impl_->mutex};
+  if (impl_->running)
+    throw std::logic_error{"configure() comes before listen(), add_sockets() and run()"};
+  impl_->options = options;
+}
+
+std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& address, const BindOptions& options) {
+  const std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
+  add_sockets(sockets);
+  std::vector<Endpoint> endpoints;
+  for (const ListeningSocket& socket : sockets)
+    endpoints.push_back(socket.local_endpoint());
+  return endpoints;
+}
+
+void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets) {
+  {
+    const std::unique_lock lock{impl_->mutex};
+    if (!impl_->running) {
+      Handler handler = impl_->handler ? *impl_->handler : Handler{[this](IOStream stream, Endpoint peer) {
+        return handle_stream(std::move(stream), std::move(peer));
+      }};
+      impl_->running = std::make_unique<Impl::Running>(std::move(handler), impl_->options);
+    }
+  }
+  const std::shared_lock lock{impl_->mutex};
+  impl_->ask<Listening>(AddSockets{sockets});
+}
+
+void TCPServer::stop() {
+  const bool on_io_thread = EventLoop::current() != nullptr;
+  std::shared_lock lock{impl_->mutex, std::defer_lock};
+  if (!on_io_thread)
+    lock.lock();
+  else if (!lock.try_lock())
+    return; // the server shuts down, and waits for this thread
+  if (!impl_->running)
+    return;
+  if (on_io_thread) // which must not wait for the listener: it may be its own
+    caf::anon_send(impl_->running->listener, Stop{});
+  else
+    impl_->ask<void>(Stop{});
+}
+
+int TCPServer::run() {
+  TerminationSignals signals;
+  signals.wait();
+  shutdown();
+  return 0;
+}
+
+void TCPServer::shutdown() {
+  const std::unique_lock lock{impl_->mutex};
+  impl_->running = nullptr;
+}
+
+ListenerInfo TCPServer::info() const {
+  const std::shared_lock lock{impl_->mutex};
+  return impl_->running ? impl_->ask<ListenerInfo>(Info{}) : ListenerInfo{};
+}
+
+} // namespace squall

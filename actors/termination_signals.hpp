@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// termination_signals.hpp: SIGINT and SIGTERM as something to wait for.
+//
+// Handlers, and not a blocked mask with sigwait(3): a thread of the application that does not block the signals would
+// get them, and die of them.
+#pragma once
+
+#include <csignal>
+
+#include <squall/net/socket.hpp>
+
+namespace squall {
+
+/// Holds the handlers of the two signals while it lives; one at a time in a process.
+class TerminationSignals {
+public:
+  /// @throws std::logic_error when there is one already; std::system_error
+  TerminationSignals();
+  TerminationSignals(const TerminationSignals&) = delete;
+  TerminationSignals& operator=(const TerminationSignals&) = delete;
+  ~TerminationSignals();
+
+  /// Returns when one of the signals has come since the beginning.
+  void wait();
+
+private:
+  Socket event_;
+  struct sigaction old_int_ {};
+  struct sigaction old_term_ {};
+};
+
+} // namespace squall

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// config.hpp: a server's configuration, from JSON.
+//
+// docs/configuration.md lists every key with its bounds. A configuration is taken whole or not at all: all
+// its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it.
+//
+// Threads    Everything here may be called from any thread.
+// Ownership  Plain values.
+// Units      Sizes are bytes.
+#pragma once
+
+#include <squall/net/log.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace squall {
+
+/// What bind_sockets takes, for one entry of "listen".
+struct ListenOptions {
+  std::string address = "127.0.0.1"; ///< an address or a host name; empty: every interface
+  std::uint16_t port = 8888;         ///< 0: the system chooses
+  BindOptions bind;                  ///< the keys "family", "backlog" and "reuse_port" of the same object
+};
+
+/// What set_log_level and set_log_format take.
+struct LogOptions {
+  LogLevel level = LogLevel::info;
+  LogFormat format = LogFormat::text;
+};
+
+struct ServerConfig {
+  std::vector<ListenOptions> listen{ListenOptions{}}; ///< from JSON 1 to 1024 entries
+  std::size_t io_threads = 0; ///< at most 256 from JSON; 0: one per core that the process may use
+  StreamOptions stream;       ///< of every accepted connection
+  LogOptions log;
+};
+
+/// One mistake in a configuration.
+struct ConfigProblem {
+  std::string pointer; ///< where: a JSON pointer (RFC 6901), may hold any bytes; empty: the whole document
+  std::string found;   ///< what stands there, in printable ASCII, cut where it is long
+  std::string allowed; ///< what may stand there
+
+  friend bool operator==(const ConfigProblem&, const ConfigProblem&) = default;
+};
+
+/// "/listen/0/port: found 70000, allowed: a whole number from 0 to 65535 (0: the system chooses)", on one
+/// line of printable ASCII.
+std::string to_string(const ConfigProblem& problem);
+
+/// what() tells every problem on a line of its own, behind the name of the source.
+class ConfigError : public std::runtime_error {
+public:
+  /// `problems` in the order of the document.
+  ConfigError(const std::string& source, std::vector<ConfigProblem> problems);
+
+  /// At least one.
+  [[nodiscard]] const std::vector<ConfigProblem>& problems() const noexcept { return *problems_; }
+
+private:
+  std::shared_ptr<const std::vector<ConfigProblem>> problems_; // shared: copying an exception must not throw
+};
+
+/// Reads a configuration; what it does not mention keeps its default. `source` names it in what().
+/// @throws ConfigError for anything that docs/configuration.md does not allow.
+ServerConfig parse_config(std::string_view json, const std::string& source = "configuration");
+
+/// parse_config on a file, which names itself in what().
+/// @throws ConfigError also when the file cannot be read, with the failed call and the system's text for it.
+ServerConfig load_config(const std::string& path);
+
+} // namespace squall

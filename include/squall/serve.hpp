@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// serve.hpp: the main function of a server that is configured from JSON.
+//
+//     int main(int argc, char** argv) {
+//       EchoServer server;
+//       return squall::serve(argc, argv, server);
+//     }
+//
+// The program then takes --config FILE (see docs/configuration.md), --check (validate the configuration and end) and
+// --help. Without --config it listens on 127.0.0.1:8888.
+#pragma once
+
+#include <squall/config.hpp>
+#include <squall/tcp_server.hpp>
+
+namespace squall {
+
+/// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output, flushed, and runs
+/// until SIGINT or SIGTERM. Everything that goes wrong is told on standard error.
+/// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when an address
+///          cannot be listened on; 2 for a mistake on the command line or in the configuration: then nothing was started
+int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults = {});
+
+} // namespace squall

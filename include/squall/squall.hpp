@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// squall.hpp: everything.
+#pragma once
+
+#include <squall/config.hpp>
+#include <squall/io_system.hpp>
+#include <squall/listener_actor.hpp>
+#include <squall/net/acceptor.hpp>
+#include <squall/net/bytes.hpp>
+#include <squall/net/endpoint.hpp>
+#include <squall/net/errors.hpp>
+#include <squall/net/event_loop.hpp>
+#include <squall/net/io_stream.hpp>
+#include <squall/net/log.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
+#include <squall/net/stream_requests.hpp>
+#include <squall/net/task.hpp>
+#include <squall/net/transport.hpp>
+#include <squall/request.hpp>
+#include <squall/serve.hpp>
+#include <squall/stream_actor.hpp>
+#include <squall/stream_messages.hpp>
+#include <squall/tcp_server.hpp>

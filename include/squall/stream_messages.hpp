@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
+//
+// ReadBytes, ReadUntil, ReadUntilClose and Write are those of net/stream_requests.hpp. All messages but AddSockets and
+// AddSocket, whose sockets belong to one process, can be sent to another node once init_messages has been called.
+//
+// Ownership  Messages own what they hold; Bytes are shared and immutable.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <caf/all.hpp>
+
+#include <squall/net/endpoint.hpp>
+#include <squall/net/errors.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/stream_requests.hpp>
+
+namespace squall {
+
+// -- to a stream actor ---------------------------------------------------------------------------------------------------
+
+/// Closes the stream; see IOStream::close. Answered when it is closed; a closed stream answers at once.
+struct Close {
+  friend bool operator==(const Close&, const Close&) = default;
+};
+
+/// TCP_NODELAY on or off; does nothing where there is no such thing.
+struct SetNodelay {
+  bool value = true;
+  friend bool operator==(const SetNodelay&, const SetNodelay&) = default;
+};
+
+/// Asks a stream actor for StreamInfo, a listener for ListenerInfo.
+struct Info {
+  friend bool operator==(const Info&, const Info&) = default;
+};
+
+struct StreamInfo {
+  Endpoint peer;
+  bool closed = false;
+  bool reading = false;         ///< a read is pending
+  bool writing = false;         ///< there are unsent bytes
+  std::uint64_t unread_size = 0; ///< bytes
+  std::uint64_t unsent_size = 0; ///< bytes
+};
+
+// -- to a listener -------------------------------------------------------------------------------------------------------
+
+/// Binds sockets as bind_sockets does, and accepts from them.
+struct Listen {
+  std::uint16_t port = 0;     ///< 0: the system chooses
+  std::string address;        ///< empty: every interface
+  BindOptions options;
+};
+
+/// Accepts from listening sockets; the listener closes them when it stops.
+struct AddSockets {
+  std::vector<ListeningSocket> sockets;
+};
+struct AddSocket {
+  ListeningSocket socket;
+};
+
+/// Closes the listening sockets. Connections go on, those that wait in the kernel are reset. Stopping twice is harmless;
+/// sockets may be added again later.
+struct Stop {
+  friend bool operator==(const Stop&, const Stop&) = default;
+};
+
+/// The addresses that a Listen, AddSockets or AddSocket added, with their real ports.
+struct Listening {
+  std::vector<Endpoint> endpoints;
+};
+
+struct ListenerInfo {
+  std::vector<Endpoint> endpoints;    ///< that are listened on now
+  std::uint64_t connection_count = 0; ///< open now
+  std::uint64_t accepted_count = 0;   ///< ever accepted
+  std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
+};
+
+// -- errors --------------------------------------------------------------------------------------------------------------
+
+/// Failures of a listener's requests. The numbers are fixed: they travel in messages.
+enum class ListenerErrc : std::uint8_t {
+  cannot_listen = 1,     ///< the system refused a socket or an address; nothing was added
+  already_listening = 2, ///< a socket was added before; nothing was added
+};
+
+/// `error` as a message: code, reason and real error travel in it.
+[[nodiscard]] caf::error make_error(const StreamError& error);
+[[nodiscard]] caf::error make_error(ListenerErrc code, std::string text);
+
+/// The StreamError in `error`, when there is one, whatever its code.
+[[nodiscard]] std::optional<StreamError> stream_error(const caf::error& error);
+
+/// The StreamClosedError in `error`, when it is one: of a request that a stream actor answered so, and of the reason in
+/// a caf::down_msg from it.
+[[nodiscard]] std::optional<StreamClosedError> stream_closed(const caf::error& error);
+
+/// `error` as text, with the sentence of a StreamError or a ListenerErrc.
+[[nodiscard]] std::string error_text(const caf::error& error);
+
+/// Makes the messages known to `config`, so that they can be sent to other nodes, and its systems render our errors.
+/// Call it before the actor_system is made. Within one process nothing needs it.
+void init_messages(caf::actor_system_config& config);
+
+// -- serialisation (CAF calls these) -----------------------------------------------------------------------------------------
+
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Bytes& x) {
+  std::string bytes = x.str();
+  return f(caf::meta::type_name("squall::Bytes"), bytes, caf::meta::load_callback([&] {
+             x = Bytes{bytes};
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadBytes& x) {
+  std::uint64_t num_bytes = x.num_bytes;
+  return f(caf::meta::type_name("squall::ReadBytes"), num_bytes, x.partial, caf::meta::load_callback([&] {
+             x.num_bytes = static_cast<std::size_t>(num_bytes);
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntil& x) {
+  bool bounded = x.max_bytes.has_value();
+  std::uint64_t max_bytes = x.max_bytes.value_or(0);
+  return f(caf::meta::type_name("squall::ReadUntil"), x.delimiter, bounded, max_bytes, caf::meta::load_callback([&] {
+             x.max_bytes = bounded ? std::optional{static_cast<std::size_t>(max_bytes)} : std::nullopt;
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilClose&) {
+  return f(caf::meta::type_name("squall::ReadUntilClose"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Write& x) {
+  return f(caf::meta::type_name("squall::Write"), x.data);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Close&) {
+  return f(caf::meta::type_name("squall::Close"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, SetNodelay& x) {
+  return f(caf::meta::type_name("squall::SetNodelay"), x.value);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Info&) {
+  return f(caf::meta::type_name("squall::Info"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Endpoint& x) {
+  auto family = static_cast<std::uint8_t>(x.family);
+  return f(caf::meta::type_name("squall::Endpoint"), x.address, x.port, family, caf::meta::load_callback([&] {
+             x.family = static_cast<AddressFamily>(family);
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, StreamInfo& x) {
+  return f(caf::meta::type_name("squall::StreamInfo"), x.peer, x.closed, x.reading, x.writing, x.unread_size,
+           x.unsent_size);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, BindOptions& x) {
+  auto family = static_cast<std::uint8_t>(x.family);
+  std::int32_t backlog = x.backlog;
+  return f(caf::meta::type_name("squall::BindOptions"), family, backlog, x.reuse_port, caf::meta::load_callback([&] {
+             x.family = static_cast<AddressFamily>(family);
+             x.backlog = backlog;
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Listen& x) {
+  return f(caf::meta::type_name("squall::Listen"), x.port, x.address, x.options);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Stop&) {
+  return f(caf::meta::type_name("squall::Stop"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Listening& x) {
+  return f(caf::meta::type_name("squall::Listening"), x.endpoints);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
+  return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
+           x.failed_count);
+}
+
+} // namespace squall
+
+CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
+
+CAF_ADD_TYPE_ID(squall, (squall::Bytes))
+CAF_ADD_TYPE_ID(squall, (squall::Close))
+CAF_ADD_TYPE_ID(squall, (squall::Endpoint))
+CAF_ADD_TYPE_ID(squall, (squall::Info))
+CAF_ADD_TYPE_ID(squall, (squall::Listen))
+CAF_ADD_TYPE_ID(squall, (squall::ListenerInfo))
+CAF_ADD_TYPE_ID(squall, (squall::Listening))
+CAF_ADD_TYPE_ID(squall, (squall::ReadBytes))
+CAF_ADD_TYPE_ID(squall, (squall::ReadUntil))
+CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
+CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
+CAF_ADD_TYPE_ID(squall, (squall::Stop))
+CAF_ADD_TYPE_ID(squall, (squall::StreamInfo))
+CAF_ADD_TYPE_ID(squall, (squall::Write))
+
+CAF_END_TYPE_ID_BLOCK(squall)
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSocket)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSockets)

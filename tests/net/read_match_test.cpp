@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// read_match_test.cpp: when is a read satisfied, and by how much.
+#include "net/read_match.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+namespace squall {
+
+namespace {
+
+using Kind = ReadMatch::Outcome::Kind;
+
+/// Feeds `input` in the pieces that end at `ends`; the outcome of the first call that does not want more.
+ReadMatch::Outcome match(const ReadRequest& request, std::string_view input,
+                         const std::vector<std::size_t>& ends) {
+  ReadMatch matcher;
+  matcher.start(request);
+  ReadMatch::Outcome outcome{Kind::wants_more};
+  for (std::size_t end : ends) {
+    outcome = matcher.find(input.substr(0, end));
+    if (outcome.kind != Kind::wants_more)
+      break;
+  }
+  return outcome;
+}
+
+/// What a read_until finds in the end, by the definition.
+ReadMatch::Outcome expected(std::string_view input, std::string_view delimiter, std::size_t max_bytes) {
+  const std::size_t found = input.find(delimiter);
+  if (found != std::string_view::npos && found + delimiter.size() <= max_bytes)
+    return {Kind::satisfied, found + delimiter.size()};
+  return {input.size() > max_bytes ? Kind::unsatisfiable : Kind::wants_more};
+}
+
+void expect_same(const ReadMatch::Outcome& outcome, const ReadMatch::Outcome& wanted) {
+  EXPECT_EQ(outcome.kind, wanted.kind);
+  EXPECT_EQ(outcome.size, wanted.size);
+}
+
+TEST(ReadMatch, FindsADelimiterHoweverItArrives) {
+  struct Case {
+    const char* input;
+    const char* delimiter;
+  };
+  for (const auto& [input, delimiter] :
+       {Case{"abc\ndef", "\n"}, Case{"one\r\ntwo\r\n", "\r\n"}, Case{"\r\r\n", "\r\n"}, Case{"aaab", "aab"},
+        Case{"ababac", "abac"}, Case{"xxEND", "END"}, Case{"END", "END"}, Case{"none", "END"},
+        Case{"ENEND", "END"}}) {
+    const std::string_view text{input};
+    const std::size_t gaps = text.size() - 1;
+    for (unsigned mask = 0; mask < (1u << gaps); ++mask) { // every way to split the input
+      std::vector<std::size_t> ends;
+      for (std::size_t i = 0; i < gaps; ++i)
+        if ((mask >> i & 1u) != 0)
+          ends.push_back(i + 1);
+      ends.push_back(text.size());
+      for (std::size_t max_bytes = 0; max_bytes <= text.size() + 1; ++max_bytes) {
+        SCOPED_TRACE(std::string{input} + " until " + delimiter + " within " + std::to_string(max_bytes) +
+                     ", split " + std::to_string(mask));
+        expect_same(match(ReadUntil{delimiter, max_bytes}, text, ends), expected(text, delimiter, max_bytes));
+      }
+    }
+  }
+}
+
+TEST(ReadMatch, FindsARandomDelimiterInRandomPieces) {
+  const auto seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random{seed};
+  const auto between = [&](std::size_t least, std::size_t most) {
+    return std::uniform_int_distribution<std::size_t>{least, most}(random);
+  };
+  const auto random_text = [&](std::size_t size) {
+    std::string text(size, 'a');
+    for (char& c : text)
+      c = between(0, 3) == 0 ? 'b' : 'a';
+    return text;
+  };
+  for (int round = 0; round < 500; ++round) {
+    const std::string input = random_text(between(1, 400));
+    const std::string delimiter = random_text(between(1, 9));
+    const std::size_t max_bytes = between(0, 450);
+    std::vector<std::size_t> ends;
+    for (std::size_t end = 0; end < input.size();)
+      ends.push_back(end = std::min(input.size(), end + between(1, 20)));
+    SCOPED_TRACE(input + " until " + delimiter + " within " + std::to_string(max_bytes));
+    expect_same(match(ReadUntil{delimiter, max_bytes}, input, ends), expected(input, delimiter, max_bytes));
+  }
+}
+
+TEST(ReadMatch, EndsADelimiterAtExactlyMaxBytes) {
+  expect_same(match(ReadUntil{"\n", 3}, "ab\n", {3}), {Kind::satisfied, 3});
+  expect_same(match(ReadUntil{"\n", 2}, "ab\n", {3}), {Kind::unsatisfiable, 0});
+  expect_same(match(ReadUntil{"\n", 2}, "ab", {2}), {Kind::wants_more, 0});
+  expect_same(match(ReadUntil{"\n", 4}, "ab\n", {3}), {Kind::satisfied, 3});
+}
+
+TEST(ReadMatch, FailsADelimiterThatIsThereButEndsTooLate) {
+  expect_same(match(ReadUntil{"def", 5}, "abcdef", {6}), {Kind::unsatisfiable, 0});
+}
+
+TEST(ReadMatch, SearchesNoByteTwiceBeyondTheDelimitersLength) {
+  // Linear cost: with the end of 4 MiB arriving byte by byte, a search from the start would take hours.
+  ReadMatch matcher;
+  matcher.start(ReadUntil{"\r\n", std::nullopt});
+  const std::string input(4 * 1024 * 1024, 'a');
+  for (std::size_t size = input.size() - 100'000; size < input.size(); ++size)
+    ASSERT_EQ(matcher.find(std::string_view{input}.substr(0, size)).kind, Kind::wants_more);
+}
+
+TEST(ReadMatch, TakesExactlyTheBytesAskedFor) {
+  expect_same(match(ReadBytes{4}, "abc", {3}), {Kind::wants_more, 0});
+  expect_same(match(ReadBytes{4}, "abcd", {4}), {Kind::satisfied, 4});
+  expect_same(match(ReadBytes{4}, "abcdef", {6}), {Kind::satisfied, 4});
+}
+
+TEST(ReadMatch, TakesAtMostTheBytesAskedForPartially) {
+  expect_same(match(ReadBytes{4, true}, "", {0}), {Kind::wants_more, 0});
+  expect_same(match(ReadBytes{4, true}, "a", {1}), {Kind::satisfied, 1});
+  expect_same(match(ReadBytes{4, true}, "abcdef", {6}), {Kind::satisfied, 4});
+}
+
+TEST(ReadMatch, TakesZeroBytesAtOnce) {
+  expect_same(match(ReadBytes{0}, "", {0}), {Kind::satisfied, 0});
+  expect_same(match(ReadBytes{0, true}, "abc", {3}), {Kind::satisfied, 0});
+}
+
+TEST(ReadMatch, WantsEverythingUntilTheClose) {
+  expect_same(match(ReadUntilClose{}, "abcdef", {0, 3, 6}), {Kind::wants_more, 0});
+  ReadMatch matcher;
+  matcher.start(ReadUntilClose{});
+  EXPECT_TRUE(matcher.satisfied_by_end());
+  matcher.start(ReadBytes{1});
+  EXPECT_FALSE(matcher.satisfied_by_end());
+}
+
+TEST(ReadMatch, ForgetsTheLastReadWhenTheNextBegins) {
+  ReadMatch matcher;
+  matcher.start(ReadUntil{"\n", std::nullopt});
+  EXPECT_EQ(matcher.find("abcdef").kind, Kind::wants_more);
+  matcher.start(ReadUntil{"b", std::nullopt});
+  expect_same(matcher.find("abcdef"), {Kind::satisfied, 2});
+}
+
+TEST(ReadMatch, RefusesAnEmptyDelimiter) {
+  EXPECT_EQ(ReadMatch::check(ReadUntil{"", std::nullopt}, 100), StreamErrc::invalid_argument);
+  EXPECT_EQ(ReadMatch::check(ReadUntil{"\n", 0}, 100), std::nullopt);
+}
+
+TEST(ReadMatch, RefusesMoreBytesThanTheStreamMayKeep) {
+  EXPECT_EQ(ReadMatch::check(ReadBytes{99}, 100), std::nullopt);
+  EXPECT_EQ(ReadMatch::check(ReadBytes{100}, 100), std::nullopt);
+  EXPECT_EQ(ReadMatch::check(ReadBytes{101}, 100), StreamErrc::buffer_full);
+  EXPECT_EQ(ReadMatch::check(ReadBytes{101, true}, 100), std::nullopt);
+  EXPECT_EQ(ReadMatch::check(ReadUntilClose{}, 100), std::nullopt);
+}
+
+} // namespace
+
+} // namespace squall
