@@ -188,6 +188,7 @@ void LoopUnit::end_actors() {
   handlers.clear();
   while (actor_count_.load(std::memory_order_acquire) != 0)
     loop_.run_once(std::chrono::seconds{1});
+  loop_.end(); // what the streams of these actors put off to a later turn
 }
 
 // -- LoopActor -------------------------------------------------------------------------------------------------------------

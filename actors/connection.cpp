@@ -190,7 +190,8 @@ void Connection::handler_ended(const std::string& failure) {
   }
   const caf::strong_actor_ptr keep = strong_ref();
   stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed);
-  quit(make_error(stream_.error()));
+  if (!ended()) // an answer to a pending read may have ended it
+    quit(make_error(stream_.error()));
 }
 
 void Connection::on_response(caf::message_id id, caf::message response) {

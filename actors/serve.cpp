@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <exception>
 #include <getopt.h>
+#include <sys/resource.h>
 
 #include "actors/termination_signals.hpp"
 
@@ -55,6 +56,15 @@ CommandLine parse_command_line(int argc, char** argv) {
   return result;
 }
 
+/// Each connection takes a descriptor, and the usual soft limit of 1024 is there for programs that use select(2).
+void raise_descriptor_limit() noexcept {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+    return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit); // where that is refused, the limit stays what it was
+}
+
 void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries) {
   std::vector<ListeningSocket> sockets; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
@@ -88,6 +98,7 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   }
   set_log_level(config.log.level);
   set_log_format(config.log.format);
+  raise_descriptor_limit();
   try {
     TerminationSignals signals; // from before the first line of output: who reads it may send one
     server.configure({config.io_threads, config.stream});

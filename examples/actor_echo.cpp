@@ -5,16 +5,16 @@
 
 // [handler]
 void read_line(caf::event_based_actor* self, const squall::StreamActor& stream) {
-  self->request(stream, caf::infinite, squall::ReadUntil{"\n", std::nullopt}).then([=](const squall::Bytes& line) {
+  self->request(stream, caf::infinite, squall::ReadUntil{"\n"}).then([=](const squall::Bytes& line) {
     self->request(stream, caf::infinite, squall::Write{line}).then([] {});
     read_line(self, stream);
   });
 }
 
-// A request that fails, since the connection is gone, ends the actor: what its responses do without a handler of errors.
+// Lives as long as it waits for a response. The first request that fails, since the connection is gone, ends it.
 caf::behavior echo(caf::event_based_actor* self, squall::StreamActor stream, squall::Endpoint) {
   read_line(self, stream);
-  return [](squall::Stop) {};
+  return {};
 }
 // [handler]
 

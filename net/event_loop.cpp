@@ -156,6 +156,14 @@ struct EventLoop::Impl {
 EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} {}
 
 EventLoop::~EventLoop() {
+  end();
+  // A function that is dropped takes what it holds with it, whose end may put something off again.
+  const CurrentLoop guard{this};
+  impl_->drop_posted();
+  end();
+}
+
+void EventLoop::end() noexcept {
   const CurrentLoop guard{this};
   // What ends may put something off until later, which has no later, or begin something new, which ends, too. A task
   // that queues itself for ever is left.
@@ -163,7 +171,6 @@ EventLoop::~EventLoop() {
   for (int round = 0; round < most_rounds; ++round) {
     while (Watcher* watcher = impl_->watchers.pop_front())
       watcher->on_loop_end();
-    impl_->drop_posted();
     run_last(deferred_);
   }
 }
@@ -255,6 +262,10 @@ void EventLoop::watch(int fd, Watcher& watcher) {
   event.data.ptr = &watcher;
   if (epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_ADD, fd, &event) != 0)
     throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
+  watch_end(watcher);
+}
+
+void EventLoop::watch_end(Watcher& watcher) noexcept {
   impl_->watchers.push_back_if_unlinked(watcher);
 }
 

@@ -59,6 +59,7 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, co
       std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
   transport_->set_nodelay(options_.nodelay);
   transport_->watch(loop_, *this);
+  loop_.watch_end(*this); // a transport without a descriptor does not
 }
 
 void StreamCore::deref() noexcept {
@@ -403,6 +404,7 @@ void StreamCore::release_transport() noexcept {
   if (transport_ == nullptr)
     return;
   transport_->unwatch(loop_, *this);
+  Watcher::unlink();
   transport_->close_fd();
   transport_.reset();
   flush_task_.unlink();

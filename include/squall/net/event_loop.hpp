@@ -117,6 +117,10 @@ public:
   /// Runs what was posted until now, and nothing else: for a loop that no thread runs any more.
   void run_posted();
 
+  /// Tells every watcher that the loop ends, and runs what that defers: for a loop that no thread will run any more. The
+  /// destructor does it, too.
+  void end() noexcept;
+
   /// Makes a waiting loop begin a turn.
   void wake_up() noexcept;
 
@@ -125,6 +129,8 @@ public:
   void watch(int fd, Watcher& watcher);
   /// Stops telling, at once: what the turn already collected is dropped. Call it before the descriptor is closed.
   void unwatch(int fd, Watcher& watcher) noexcept;
+  /// Tells `watcher` of the loop's end, until it unlinks itself; for those that watch no descriptor. watch() does so, too.
+  void watch_end(Watcher& watcher) noexcept;
 
   /// Runs `task` once in the deferred phase: of this turn, if that is still to come, else of the next, which then
   /// begins without waiting. A task that is queued already stays where it is.

@@ -33,8 +33,8 @@ struct ReadBytes {
 ///        stream closes, the bytes stay readable
 /// @error StreamErrc::invalid_argument for an empty delimiter; nothing was started
 struct ReadUntil {
-  std::string delimiter;                ///< at least one byte
-  std::optional<std::size_t> max_bytes; ///< none: bounded by StreamOptions::max_buffer_size
+  std::string delimiter;                               ///< at least one byte
+  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: bounded by StreamOptions::max_buffer_size
 
   friend bool operator==(const ReadUntil&, const ReadUntil&) = default;
 };
