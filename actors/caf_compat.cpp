@@ -46,8 +46,9 @@ public:
 
   void enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) override {
     // Idle and called from its loop: the message is handled here, without waking or scheduling anything. Taking the
-    // mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it.
-    if (handles_at_once_ && unit_->may_handle_now() && mailbox().blocked() && mailbox().try_unblock())
+    // mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it. Messages that the
+    // handler skipped have to be tried again when it has handled another one, which only its mailbox does.
+    if (unit_->may_handle_now() && nothing_skipped() && mailbox().try_unblock())
       handle_now(std::move(message));
     else
       caf::event_based_actor::enqueue(std::move(message), &unit_->home());
@@ -55,12 +56,16 @@ public:
   using caf::abstract_actor::enqueue;
 
   bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
-    const bool first = caf::event_based_actor::cleanup(std::move(reason), host);
-    unit_->remove_handler(id());
-    return first;
+    const Gone gone{*this}; // also when a function that was attached to the actor throws
+    return caf::event_based_actor::cleanup(std::move(reason), host);
   }
 
 private:
+  struct Gone {
+    PinnedHandler& handler;
+    ~Gone() { handler.unit_->remove_handler(handler.id()); }
+  };
+
   void handle_now(caf::mailbox_element_ptr message) {
     const caf::strong_actor_ptr self{ctrl()}; // it may end
     const LoopUnit::Nesting nesting{*unit_};
@@ -68,8 +73,6 @@ private:
     case activation_result::terminated:
       return;
     case activation_result::skipped:
-      // A handler that skips messages (or awaits a response) needs the order of its mailbox: from now on it gets it.
-      handles_at_once_ = false;
       push_to_cache(std::move(message));
       break;
     case activation_result::success:
@@ -82,8 +85,9 @@ private:
     }
   }
 
+  bool nothing_skipped() { return get_normal_queue().cache().empty() && get_urgent_queue().cache().empty(); }
+
   const std::shared_ptr<LoopUnit> unit_;
-  bool handles_at_once_ = true;
 };
 
 } // namespace
@@ -115,16 +119,33 @@ void LoopUnit::Home::exec_later(caf::resumable* job) {
 
 void LoopUnit::Home::run_task() {
   running_.swap(jobs_);
-  for (caf::resumable* job : running_) {
+  // An exception leaves the loop's run(): what it kept from running goes on in the next turn.
+  struct Rest {
+    Home& home;
+    std::size_t done = 0;
+    ~Rest() {
+      auto& running = home.running_;
+      running.erase(running.begin(), running.begin() + static_cast<std::ptrdiff_t>(done));
+      if (running.empty())
+        return;
+      running.insert(running.end(), home.jobs_.begin(), home.jobs_.end());
+      running.swap(home.jobs_);
+      running.clear();
+      home.unit_.loop_.defer(home);
+    }
+  } rest{*this};
+  while (rest.done < running_.size()) {
+    caf::intrusive_ptr<caf::resumable> job{running_[rest.done++], false};
     if (job->resume(&unit_, messages_per_turn) == caf::resumable::resume_later)
-      exec_later(job);
-    else
-      intrusive_ptr_release(job);
+      exec_later(job.detach());
   }
-  running_.clear();
 }
 
 void LoopUnit::post(std::function<void()> function) {
+  if (closed_.load()) { // every actor of the loop has ended: what is left is to refuse, which any thread may do
+    function();
+    return;
+  }
   loop_.post(std::move(function));
   if (closed_.load())
     close();
@@ -139,11 +160,21 @@ void LoopUnit::close() {
 void LoopUnit::post_message(LoopActor& target, caf::mailbox_element_ptr message) {
   intrusive_ptr_add_ref(target.ctrl());
   // Two plain pointers fit into std::function without allocating; the function runs exactly once.
-  post([actor = &target, element = message.release()] {
-    const caf::strong_actor_ptr keep{actor->ctrl(), false};
-    const caf::mailbox_element_ptr owned{element};
-    actor->handle(*owned);
-  });
+  if (loop_.in_loop()) {
+    ++target.queued_;
+    post([actor = &target, element = message.release()] {
+      --actor->queued_;
+      handle_posted(actor, element);
+    });
+  } else {
+    post([actor = &target, element = message.release()] { handle_posted(actor, element); });
+  }
+}
+
+void LoopUnit::handle_posted(LoopActor* actor, caf::mailbox_element* message) {
+  const caf::strong_actor_ptr keep{actor->ctrl(), false};
+  const caf::mailbox_element_ptr owned{message};
+  actor->handle(*owned);
 }
 
 void LoopUnit::add(LoopActor& actor) noexcept {
@@ -174,8 +205,18 @@ void LoopUnit::actor_gone() noexcept {
 
 void LoopUnit::end_actors() {
   ending_ = true;
-  while (LoopActor* actor = actors_.pop_front())
-    actor->quit(caf::exit_reason::user_shutdown);
+  for (;;) { // again: a handler that still runs may make an actor
+    while (LoopActor* actor = actors_.pop_front())
+      actor->quit(caf::exit_reason::user_shutdown);
+    kill_handlers();
+    if (actor_count_.load(std::memory_order_acquire) == 0)
+      break;
+    loop_.run_once(std::chrono::seconds{1});
+  }
+  loop_.end(); // what the streams of these actors put off to a later turn
+}
+
+void LoopUnit::kill_handlers() {
   std::vector<caf::strong_actor_ptr> handlers;
   {
     const std::lock_guard lock{handlers_mutex_};
@@ -185,10 +226,6 @@ void LoopUnit::end_actors() {
   }
   for (const caf::strong_actor_ptr& handler : handlers)
     caf::anon_send_exit(handler, caf::exit_reason::kill);
-  handlers.clear();
-  while (actor_count_.load(std::memory_order_acquire) != 0)
-    loop_.run_once(std::chrono::seconds{1});
-  loop_.end(); // what the streams of these actors put off to a later turn
 }
 
 // -- LoopActor -------------------------------------------------------------------------------------------------------------
@@ -199,11 +236,18 @@ LoopActor::LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
   unit_->add(*this);
 }
 
-LoopActor::~LoopActor() = default;
+LoopActor::~LoopActor() {
+  if (self_ == nullptr)
+    return;
+  unregister_from_system(); // it never lived: the constructor of a derived class threw
+  unit_->actor_gone();
+}
 
 void LoopActor::enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) {
-  // A message that may end the actor is never handled inside another function of it: the loop hands it over.
-  if (!unit_->may_handle_now() || is_exit(*message) || is_down(*message)) {
+  // Never inside another function: a message that may end the actor, and a response, which resumes a coroutine. Nor in
+  // front of a message that waits: messages of one sender keep their order.
+  if (!unit_->may_handle_now() || queued_ != 0 || message->mid.is_response() || is_exit(*message) ||
+      is_down(*message)) {
     unit_->post_message(*this, std::move(message));
     return;
   }
@@ -239,11 +283,16 @@ void LoopActor::quit(caf::error reason) {
   if (self_ == nullptr)
     return;
   const caf::strong_actor_ptr keep = std::exchange(self_, nullptr);
+  struct Gone { // also when a function that was attached to the actor throws
+    LoopActor& actor;
+    ~Gone() {
+      actor.unregister_from_system();
+      actor.IntrusiveNode<LoopActor>::unlink();
+      actor.unit_->actor_gone();
+    }
+  } const gone{*this};
   on_end(reason);
   cleanup(std::move(reason), unit_.get());
-  unregister_from_system();
-  IntrusiveNode<LoopActor>::unlink();
-  unit_->actor_gone();
 }
 
 void LoopActor::monitor(const caf::strong_actor_ptr& other) {
@@ -252,7 +301,11 @@ void LoopActor::monitor(const caf::strong_actor_ptr& other) {
 
 caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf::message content) {
   const caf::message_id id = ++last_request_id_;
-  target->enqueue(caf::make_mailbox_element(strong_ref(), id, {}, std::move(content)), nullptr);
+  if (target == nullptr)
+    enqueue(caf::make_mailbox_element(nullptr, id.response_id(), {}, caf::make_error(caf::sec::invalid_argument)),
+            nullptr);
+  else
+    target->enqueue(caf::make_mailbox_element(strong_ref(), id, {}, std::move(content)), nullptr);
   return id.response_id();
 }
 

@@ -44,14 +44,15 @@ public:
   /// The execution unit to which the actors of this loop are pinned: its jobs run on the loop.
   [[nodiscard]] caf::execution_unit& home() noexcept { return home_; }
 
-  /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller.
+  /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller, or in the thread that
+  /// closes the unit.
   void post(std::function<void()> function);
 
   /// Hands a message to an actor on this loop, later.
   void post_message(LoopActor& target, caf::mailbox_element_ptr message);
 
   /// A message may be handled inside its sender: on the loop's thread, and not too deep.
-  [[nodiscard]] bool may_handle_now() const noexcept { return depth_ < most_depth && loop_.in_loop(); }
+  [[nodiscard]] bool may_handle_now() const noexcept { return loop_.in_loop() && depth_ < most_depth; }
 
   /// Counts how deep messages are handled inside their senders, while it lives.
   class Nesting {
@@ -94,6 +95,9 @@ private:
     std::vector<caf::resumable*> jobs_;
     std::vector<caf::resumable*> running_;
   };
+
+  static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
+  void kill_handlers();
 
   EventLoop loop_;
   Home home_;
@@ -146,7 +150,8 @@ public:
 
   /// Ends the actor: on_end(), then monitors and links hear `reason`. On the loop's thread.
   void quit(caf::error reason);
-  [[nodiscard]] bool ended() const noexcept { return getf(is_terminated_flag); }
+  /// It has, or is about to.
+  [[nodiscard]] bool ended() const noexcept { return self_ == nullptr; }
 
   /// Sends this actor a caf::down_msg when `other` ends.
   void monitor(const caf::strong_actor_ptr& other);
@@ -173,6 +178,7 @@ private:
 
   const std::shared_ptr<LoopUnit> unit_;
   caf::strong_actor_ptr self_; ///< until quit()
+  std::size_t queued_ = 0;     ///< messages that the loop's own thread posted to it
   caf::message_id last_request_id_ = caf::make_message_id();
 };
 
@@ -210,7 +216,10 @@ template <class... Ts> void Reply::deliver(LoopActor& self, Ts&&... values) {
   requester_ = nullptr;
   if (requester == nullptr)
     return;
-  if (!stages_.empty()) { // a composed actor: the next of the chain gets our reply as its request
+  // A composed actor: the next of the chain gets our reply as its request. An error goes to the requester at once: to an
+  // actor in between it would be no request, but a reason to end.
+  constexpr bool is_error = (std::is_same_v<std::decay_t<Ts>, caf::error> || ...);
+  if (!is_error && !stages_.empty()) {
     const caf::strong_actor_ptr next = std::move(stages_.back());
     stages_.pop_back();
     next->enqueue(caf::make_mailbox_element(requester, id_, std::move(stages_),

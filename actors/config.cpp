@@ -2,13 +2,9 @@
 //
 // config.cpp: JSON into ServerConfig, and every mistake into a ConfigProblem.
 //
-// In two steps: the parser's events become a small tree that keeps what a usual JSON value loses (keys that
-// stand twice, numbers as they are written), and each part of the schema reads its node of the tree. Depth
-// and size are bounded before there is a tree, so that its recursion is.
+// In two steps: the text becomes a tree (config_tree.hpp), and each part of the schema reads its node of it.
 
 #include <squall/config.hpp>
-
-#include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
@@ -24,12 +20,12 @@
 #include <system_error>
 #include <utility>
 
+#include "actors/config_tree.hpp"
+
 namespace squall {
 
 namespace {
 
-constexpr std::size_t max_document_size = std::size_t{1024} * 1024;
-constexpr std::size_t max_depth = 32;
 constexpr std::size_t max_listen_count = 1024;
 constexpr std::uint64_t max_io_threads = 256;
 constexpr std::uint64_t max_size = std::uint64_t{1} << 40;
@@ -37,210 +33,11 @@ constexpr std::uint64_t max_time = std::uint64_t{24} * 60 * 60 * 1000; // millis
 
 static_assert(max_size <= std::numeric_limits<std::size_t>::max(), "sizes up to 1TiB need 64 bits");
 
-constexpr std::string_view bom = "\xef\xbb\xbf";
-
-// -- the tree --
-
-struct Member;
-
-struct Node {
-  enum class Kind : std::uint8_t { null, boolean, number, string, array, object };
-
-  Kind kind = Kind::null;
-  bool boolean = false;
-  std::optional<std::uint64_t> whole; ///< of a number that is whole, not negative and fits
-  std::string text;                   ///< of a string; of a number, as written
-  std::vector<Member> members;        ///< of an object, in its order; of an array, without keys
-};
-
-struct Member {
-  std::string key;
-  Node value;
-};
-
-/// `text` in quotes, fit for a message.
-std::string in_quotes(std::string_view text) { return '"' + escape_bytes(text, 40) + '"'; }
-
-std::string describe(const Node& node) {
-  switch (node.kind) {
-  case Node::Kind::null:
-    return "null";
-  case Node::Kind::boolean:
-    return node.boolean ? "true" : "false";
-  case Node::Kind::number:
-    return escape_bytes(node.text, 40);
-  case Node::Kind::string:
-    return in_quotes(node.text);
-  case Node::Kind::array:
-    return node.members.empty() ? "an empty list" : "a list";
-  case Node::Kind::object:
-    break;
-  }
-  return "an object";
-}
-
-/// `key` as the last step of a JSON pointer.
-std::string pointer_step(std::string_view key) {
-  std::string step = "/";
-  for (const char c : key)
-    step += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);
-  return step;
-}
-
-// -- from text to the tree --
-
-/// "line 3, column 14" of the byte at `offset`; columns are bytes.
-std::string place_of(std::string_view text, std::size_t offset) {
-  const std::string_view before = text.substr(0, offset);
-  const std::size_t line = 1 + static_cast<std::size_t>(std::count(before.begin(), before.end(), '\n'));
-  const std::size_t line_end = before.rfind('\n');
-  const std::size_t first_byte = text.starts_with(bom) ? bom.size() : 0;
-  const std::size_t line_start = line_end == std::string_view::npos ? first_byte : line_end + 1;
-  return "line " + std::to_string(line) + ", column " + std::to_string(offset - line_start + 1);
-}
-
-/// Builds the tree. It stops at the first thing that is no JSON, or too deep, and reports it.
-class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
-public:
-  TreeBuilder(std::string_view text, std::vector<ConfigProblem>& problems)
-      : text_{text}, problems_{problems} {}
-
-  Node take_root() { return std::move(root_); }
-
-  bool null() override {
-    add(Node::Kind::null);
-    return true;
-  }
-  bool boolean(bool value) override {
-    add(Node::Kind::boolean).boolean = value;
-    return true;
-  }
-  bool string(string_t& value) override {
-    add(Node::Kind::string).text = std::move(value);
-    return true;
-  }
-  bool binary(binary_t&) override { return false; } // not in JSON text
-
-  bool number_integer(number_integer_t value) override {
-    return value < 0 ? add_number(std::to_string(value)) : number_unsigned(static_cast<std::uint64_t>(value));
-  }
-  bool number_unsigned(number_unsigned_t value) override { return add_number(std::to_string(value), value); }
-  bool number_float(number_float_t, const string_t& written) override { return add_number(written); }
-
-  bool start_object(std::size_t) override { return open(Node::Kind::object); }
-  bool end_object() override { return close(); }
-  bool start_array(std::size_t) override { return open(Node::Kind::array); }
-  bool end_array() override { return close(); }
-
-  bool key(string_t& value) override {
-    open_.back()->members.push_back({std::move(value), {}});
-    return true;
-  }
-
-  bool parse_error(std::size_t position, const std::string& token,
-                   const nlohmann::detail::exception& error) override {
-    constexpr int number_overflow = 406;
-    if (error.id == number_overflow) // a number for the schema to refuse, with whatever came before it
-      add_number(token);
-    else
-      report_syntax(std::min(position, text_.size() + 1) - 1, error.what());
-    return false;
-  }
-
-private:
-  Node& add(Node::Kind kind) {
-    Node* node = &root_;
-    if (!open_.empty()) {
-      Node& parent = *open_.back();
-      if (parent.kind == Node::Kind::array)
-        parent.members.emplace_back();
-      node = &parent.members.back().value; // of an object: its key came first
-    }
-    node->kind = kind;
-    return *node;
-  }
-
-  bool add_number(const std::string& written, std::optional<std::uint64_t> whole = {}) {
-    Node& node = add(Node::Kind::number);
-    node.text = written;
-    node.whole = whole;
-    return true;
-  }
-
-  bool open(Node::Kind kind) {
-    Node& node = add(kind);
-    if (open_.size() < max_depth) {
-      open_.push_back(&node);
-      return true;
-    }
-    problems_.push_back({pointer_here(), "a value nested more than 32 levels deep", "at most 32 levels"});
-    return false;
-  }
-
-  bool close() {
-    open_.pop_back();
-    return true;
-  }
-
-  /// Of the value that was added last.
-  std::string pointer_here() const {
-    std::string pointer;
-    for (const Node* node : open_) {
-      const std::size_t index = node->members.size() - 1;
-      pointer +=
-          pointer_step(node->kind == Node::Kind::array ? std::to_string(index) : node->members[index].key);
-    }
-    return pointer;
-  }
-
-  void report_syntax(std::size_t offset, std::string_view message) {
-    const std::string_view here = text_.substr(offset);
-    if (message.find("- invalid literal") != std::string_view::npos &&
-        (here.starts_with("//") || here.starts_with("/*"))) {
-      problems_.push_back({"", "a comment at " + place_of(text_, offset), "JSON, which has no comments"});
-      return;
-    }
-    constexpr std::string_view lead = "syntax error ";
-    const std::size_t start = message.find(lead);
-    const std::string_view reason =
-        start == std::string_view::npos ? message : message.substr(start + lead.size());
-    problems_.push_back({"", "a syntax error at " + place_of(text_, offset) + ' ' + escape_bytes(reason, 160),
-                         "JSON text in UTF-8"});
-  }
-
-  std::string_view text_;
-  std::vector<ConfigProblem>& problems_;
-  Node root_;
-  std::vector<Node*> open_; // a node stays where it is while it is the last of its parent
-};
-
-/// What can be said without reading: a problem, or none.
-std::optional<ConfigProblem> check_text(std::string_view text) {
-  if (text.size() > max_document_size)
-    return ConfigProblem{"", "a document of more than 1MiB", "at most 1MiB (1048576 bytes)"};
-  if (const std::size_t nul = text.find('\0');
-      nul != std::string_view::npos) // the parser takes it for the end
-    return ConfigProblem{"", "a NUL byte at " + place_of(text, nul), "JSON text in UTF-8"};
-  if (text.find_first_not_of(" \t\r\n", text.starts_with(bom) ? bom.size() : 0) == std::string_view::npos)
-    return ConfigProblem{"", "an empty document", "a JSON object; {} when every default will do"};
-  return std::nullopt;
-}
-
-Node read_document(std::string_view text, std::vector<ConfigProblem>& problems) {
-  if (auto problem = check_text(text)) {
-    problems.push_back(*std::move(problem));
-    return {};
-  }
-  TreeBuilder builder{text, problems};
-  nlohmann::json::sax_parse(text.begin(), text.end(), &builder);
-  return builder.take_root();
-}
-
 // -- from the tree to values --
 
 /// A node, with what is needed to refuse it.
 struct Value {
-  const Node& node;
+  const ConfigNode& node;
   std::string pointer;
   std::vector<ConfigProblem>& problems;
 
@@ -258,8 +55,7 @@ struct Field {
 
 char lower(char c) noexcept { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
-/// How many letters to insert, drop, replace or swap with their neighbour make `b` of `a`; case does not
-/// count.
+/// How many letters to insert, drop, replace or swap make `b` of `a`; case does not count.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::size_t> before_last;
   std::vector<std::size_t> last(b.size() + 1);
@@ -305,10 +101,10 @@ std::string suggest_key(std::string_view key, std::span<const Field> fields) {
 }
 
 void read_object(const Value& value, std::initializer_list<Field> fields) {
-  if (value.node.kind != Node::Kind::object)
+  if (value.node.kind != ConfigNode::Kind::object)
     return value.refuse("an object");
   std::set<std::string_view> seen;
-  for (const Member& entry : value.node.members) {
+  for (const ConfigMember& entry : value.node.members) {
     const Value member{entry.value, value.pointer + pointer_step(entry.key), value.problems};
     const auto is_named = [&](const Field& field) { return field.key == entry.key; };
     if (!seen.insert(entry.key).second)
@@ -331,7 +127,7 @@ void read_whole(const Value& value, T& target, std::uint64_t min, std::uint64_t 
 }
 
 void read_bool(const Value& value, bool& target) {
-  if (value.node.kind == Node::Kind::boolean)
+  if (value.node.kind == ConfigNode::Kind::boolean)
     target = value.node.boolean;
   else
     value.refuse("true or false");
@@ -342,7 +138,7 @@ using Choice = std::pair<std::string_view, T>;
 
 template <class T, std::size_t N>
 void read_choice(const Value& value, T& target, const std::array<Choice<T>, N>& choices) {
-  if (value.node.kind == Node::Kind::string) {
+  if (value.node.kind == ConfigNode::Kind::string) {
     for (const auto& [name, choice] : choices) {
       if (name == value.node.text) {
         target = choice;
@@ -364,8 +160,8 @@ constexpr std::array<Unit, 4> time_units{{{"ms", 1}, {"s", 1000}, {"m", 60'000},
 
 bool is_letter(char c) noexcept { return lower(c) >= 'a' && lower(c) <= 'z'; }
 
-/// The string "64KiB" as a count of the smallest unit; the greatest number for all that is greater. None:
-/// refused.
+/// The string "64KiB" in its smallest unit; the greatest number for all that is greater. None: refused
+/// already.
 std::optional<std::uint64_t> read_quantity(const Value& value, std::span<const Unit> units,
                                            const std::string& allowed) {
   constexpr std::uint64_t greatest = std::numeric_limits<std::uint64_t>::max();
@@ -386,11 +182,9 @@ std::optional<std::uint64_t> read_quantity(const Value& value, std::span<const U
 }
 
 void read_size(const Value& value, std::size_t& target, std::uint64_t min) {
-  const std::string allowed =
-      "a size from " + std::to_string(min) +
-      "B to 1TiB: a whole number of bytes, or a string with one of the units B, KiB, MiB, "
-      "GiB, TiB, like \"64KiB\"";
-  const bool is_string = value.node.kind == Node::Kind::string;
+  const std::string allowed = "a size from " + std::to_string(min) + "B to 1TiB: a whole number of bytes, " +
+                              R"(or a string with one of the units B, KiB, MiB, GiB, TiB, like "64KiB")";
+  const bool is_string = value.node.kind == ConfigNode::Kind::string;
   const auto size = is_string ? read_quantity(value, size_units, allowed) : value.node.whole;
   if (size && *size >= min && *size <= max_size)
     target = static_cast<std::size_t>(*size);
@@ -400,11 +194,10 @@ void read_size(const Value& value, std::size_t& target, std::uint64_t min) {
 
 void read_time(const Value& value, std::chrono::milliseconds& target) {
   const std::string allowed =
-      "a time from \"0ms\" to \"24h\": a string with one of the units ms, s, m, h, like "
-      "\"250ms\" or \"10s\"";
-  if (value.node.kind == Node::Kind::number)
+      R"(a time from "0ms" to "24h": a string with one of the units ms, s, m, h, like "250ms" or "10s")";
+  if (value.node.kind == ConfigNode::Kind::number)
     return value.refuse(describe(value.node) + " without a unit", allowed);
-  if (value.node.kind != Node::Kind::string)
+  if (value.node.kind != ConfigNode::Kind::string)
     return value.refuse(allowed);
   const auto time = read_quantity(value, time_units, allowed);
   if (time && *time <= max_time)
@@ -416,7 +209,7 @@ void read_time(const Value& value, std::chrono::milliseconds& target) {
 // -- the schema --
 
 void read_address(const Value& value, std::string& target) {
-  if (value.node.kind == Node::Kind::string && value.node.text.find('\0') == std::string::npos)
+  if (value.node.kind == ConfigNode::Kind::string && value.node.text.find('\0') == std::string::npos)
     target = value.node.text;
   else
     value.refuse("an address or a host name: a string without NUL bytes");
@@ -442,7 +235,7 @@ void read_listener(const Value& value, ListenOptions& target) {
 void read_listen(const Value& value, std::vector<ListenOptions>& target) {
   const auto& entries = value.node.members;
   const std::string allowed = "a list of 1 to " + std::to_string(max_listen_count) + " objects";
-  if (value.node.kind != Node::Kind::array || entries.empty())
+  if (value.node.kind != ConfigNode::Kind::array || entries.empty())
     return value.refuse(allowed);
   if (entries.size() > max_listen_count)
     value.refuse("a list of " + std::to_string(entries.size()), allowed);
@@ -534,7 +327,7 @@ ConfigError::ConfigError(const std::string& source, std::vector<ConfigProblem> p
 ServerConfig parse_config(std::string_view json, const std::string& source) {
   std::vector<ConfigProblem> problems;
   ServerConfig config;
-  const Node root = read_document(json, problems);
+  const ConfigNode root = read_document(json, problems);
   if (problems.empty())
     read_server({root, "", problems}, config);
   if (!problems.empty())

@@ -100,6 +100,11 @@ void Connection::write(caf::mailbox_element& message, Bytes data) {
     reply.deliver(*this, make_error(*refused));
     return;
   }
+  // Answered writes at the front make room before the vector grows: it may be long until none is pending.
+  if (pending_writes_.size() == pending_writes_.capacity() && first_write_ > pending_writes_.size() / 2) {
+    pending_writes_.erase(pending_writes_.begin(), pending_writes_.begin() + static_cast<std::ptrdiff_t>(first_write_));
+    first_write_ = 0;
+  }
   pending_writes_.push_back(std::move(reply));
 }
 
@@ -134,10 +139,14 @@ StreamInfo Connection::info() const {
 // -- handlers ----------------------------------------------------------------------------------------------------------
 
 void Connection::serve(const Handler& handler) {
-  if (const auto* coroutine = handler.coroutine())
-    serve_in_coroutine(*coroutine);
-  else
-    serve_in_actor(*handler.actor(), handler.placement());
+  try {
+    if (const auto* coroutine = handler.coroutine())
+      serve_in_coroutine(*coroutine);
+    else
+      serve_in_actor(*handler.actor(), handler.placement());
+  } catch (...) { // from what comes before the handler, such as a copy of its function
+    handler_ended(describe(std::current_exception()));
+  }
 }
 
 void Connection::serve_in_coroutine(const CoroutineHandler& handler) {
@@ -208,30 +217,36 @@ void Connection::end_with_stream() {
 }
 
 void Connection::on_end(const caf::error& reason) {
-  coroutine_ = nullptr;
+  if (stream_.closed())
+    close_error_ = stream_.error();
+  coroutine_ = nullptr; // objects in it may send requests, which are refused
   stream_.set_close_callback(nullptr);
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};
-  if (handler_ != nullptr && reason == caf::exit_reason::user_shutdown)
+  if (handler_ != nullptr && unit()->ending())
+    caf::anon_send_exit(handler_, caf::exit_reason::kill);
+  else if (handler_ != nullptr && reason == caf::exit_reason::user_shutdown)
     caf::anon_send_exit(handler_, caf::exit_reason::user_shutdown);
   handler_ = nullptr;
   if (counters_ != nullptr)
     --counters_->open;
 }
 
-void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, Endpoint peer, const Handler& handler,
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
+                      const Handler& handler,
                       const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters) {
   if (unit->ending())
     return;
   try {
     IOStream stream{unit->loop(), std::move(socket), options};
-    make_loop_actor<Connection>(unit, std::move(stream), std::move(peer), counters)->serve(handler);
+    make_loop_actor<Connection>(unit, std::move(stream), peer, counters)->serve(handler);
   } catch (const std::exception& error) {
     ++counters->failed;
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {{"error", error.what()}});
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
+              {{"peer", to_string(peer)}, {"error", error.what()}});
   }
 }
 

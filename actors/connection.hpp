@@ -75,7 +75,8 @@ private:
 
 /// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is logged and
 /// costs this connection.
-void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, Endpoint peer, const Handler& handler,
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
+                      const Handler& handler,
                       const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters);
 
 } // namespace squall

@@ -30,12 +30,15 @@ std::size_t usable_core_count() noexcept {
   return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
 }
 
-/// Blocks signals in the threads that are made while it lives, so that the application's own threads get them.
+/// Blocks signals in the threads that are made while it lives, so that the application's own threads get them; but not
+/// those that a thread causes itself, whose handlers (of a sanitizer, say) run in that thread or not at all.
 class SignalsBlocked {
 public:
   SignalsBlocked() noexcept {
     sigset_t all;
     sigfillset(&all);
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
+      sigdelset(&all, own);
     pthread_sigmask(SIG_SETMASK, &all, &previous_);
   }
   SignalsBlocked(const SignalsBlocked&) = delete;
@@ -52,9 +55,9 @@ template <class F> void run_logged(F step) {
     try {
       step();
       return;
-    } catch (const std::exception& error) {
+    } catch (...) {
       log_event(LogLevel::error, "callback_failed", "an exception left a callback on an I/O thread",
-                {{"error", error.what()}});
+                {{"error", describe(std::current_exception())}});
     }
   }
 }

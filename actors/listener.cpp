@@ -35,11 +35,14 @@ void Listener::on_message(caf::mailbox_element& message) {
 }
 
 void Listener::listen(Reply reply, const Listen& request) {
+  std::vector<ListeningSocket> sockets;
   try {
-    add_sockets(std::move(reply), bind_sockets(request.port, request.address, request.options));
+    sockets = bind_sockets(request.port, request.address, request.options);
   } catch (const std::exception& error) {
     reply.deliver(*this, make_error(ListenerErrc::cannot_listen, error.what()));
+    return;
   }
+  add_sockets(std::move(reply), sockets);
 }
 
 /// All or none.
@@ -55,14 +58,16 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
     }
     try {
       added.push_back(std::make_shared<Acceptor>(
-          loop(), socket, [this](Socket connection, Endpoint peer) { serve(std::move(connection), std::move(peer)); }));
+          loop(), socket, [this](Socket connection, const Endpoint& peer) { serve(std::move(connection), peer); }));
     } catch (const std::exception& error) {
-      reply.deliver(*this, make_error(ListenerErrc::cannot_listen, error.what()));
+      reply.deliver(*this, make_error(ListenerErrc::cannot_listen,
+                                      to_string(socket.local_endpoint()) + ": " + error.what()));
       return;
     }
     listening.endpoints.push_back(socket.local_endpoint());
   }
   acceptors_.insert(acceptors_.end(), added.begin(), added.end());
+  publish_endpoints();
   reply.deliver(*this, std::move(listening));
 }
 
@@ -73,33 +78,44 @@ void Listener::stop() {
   }
   // One of them may be accepting just now: they go when the loop is out of it.
   unit()->post([gone = std::make_shared<decltype(acceptors_)>(std::exchange(acceptors_, {}))] { gone->clear(); });
+  publish_endpoints();
+}
+
+void Listener::publish_endpoints() {
+  const std::lock_guard lock{endpoints_mutex_};
+  endpoints_.clear();
+  for (const auto& acceptor : acceptors_)
+    endpoints_.push_back(acceptor->socket().local_endpoint());
 }
 
 ListenerInfo Listener::info() const {
   ListenerInfo result;
-  for (const auto& acceptor : acceptors_)
-    result.endpoints.push_back(acceptor->socket().local_endpoint());
+  {
+    const std::lock_guard lock{endpoints_mutex_};
+    result.endpoints = endpoints_;
+  }
   result.connection_count = counters_->open;
   result.accepted_count = counters_->accepted;
   result.failed_count = counters_->failed;
   return result;
 }
 
-void Listener::serve(Socket socket, Endpoint peer) {
+void Listener::serve(Socket socket, const Endpoint& peer) {
   ++counters_->accepted;
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
   if (target == unit()) {
-    spawn_connection(target, std::move(socket), std::move(peer), *handler_, options_, counters_);
+    spawn_connection(target, std::move(socket), peer, *handler_, options_, counters_);
     return;
   }
   const auto shared = std::make_shared<Socket>(std::move(socket)); // std::function wants what can be copied
-  target->post([=, peer = std::move(peer), handler = handler_, options = options_, counters = counters_] {
+  target->post([=, handler = handler_, options = options_, counters = counters_] {
     spawn_connection(target, std::move(*shared), peer, *handler, options, counters);
   });
 }
 
 void Listener::on_end(const caf::error&) {
   stop();
+  handler_ = nullptr; // handles to an ended listener do not keep what it refers to
 }
 
 } // namespace squall

@@ -2,10 +2,11 @@
 //
 // listener.hpp: the listener actor.
 //
-// Threads    Everything on the listener's loop; the connections go to all loops in turn.
+// Threads    Everything on the listener's loop, but for info(); the connections go to all loops in turn.
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include <squall/net/acceptor.hpp>
@@ -24,6 +25,9 @@ public:
 
   [[nodiscard]] const char* name() const override { return "squall.listener"; }
 
+  /// Any thread.
+  [[nodiscard]] ListenerInfo info() const;
+
 private:
   void on_message(caf::mailbox_element& message) override;
   void on_end(const caf::error& reason) override;
@@ -31,8 +35,8 @@ private:
   void listen(Reply reply, const Listen& request);
   void add_sockets(Reply reply, const std::vector<ListeningSocket>& sockets);
   void stop();
-  [[nodiscard]] ListenerInfo info() const;
-  void serve(Socket socket, Endpoint peer);
+  void publish_endpoints();
+  void serve(Socket socket, const Endpoint& peer);
 
   std::shared_ptr<const LoopUnits> units_;
   std::size_t next_unit_ = 0;
@@ -40,6 +44,8 @@ private:
   StreamOptions options_;
   std::shared_ptr<ConnectionCounters> counters_ = std::make_shared<ConnectionCounters>();
   std::vector<std::shared_ptr<Acceptor>> acceptors_;
+  mutable std::mutex endpoints_mutex_;
+  std::vector<Endpoint> endpoints_; ///< of acceptors_; guarded by endpoints_mutex_
 };
 
 } // namespace squall

@@ -3,13 +3,16 @@
 // tcp_server.cpp
 #include <squall/tcp_server.hpp>
 
+#include <atomic>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
 #include <stdexcept>
+#include <thread>
 
 #include <squall/net/log.hpp>
 
+#include "actors/listener.hpp"
 #include "actors/termination_signals.hpp"
 
 namespace squall {
@@ -66,8 +69,21 @@ public:
       throw std::runtime_error{error_text(*failure)};
   }
 
+  /// A shared lock of `mutex`; none when the server shuts down and waits for the calling thread, which is an I/O thread.
+  std::shared_lock<std::shared_mutex> lock_shared() {
+    std::shared_lock lock{mutex, std::defer_lock};
+    if (EventLoop::current() == nullptr) {
+      lock.lock();
+      return lock;
+    }
+    while (!lock.try_lock() && !ending.load())
+      std::this_thread::yield(); // the others hold it for a moment only
+    return lock;
+  }
+
   std::shared_mutex mutex; ///< guards `running`: shared while it is used, exclusive while it is made or ended
   std::unique_ptr<Running> running;
+  std::atomic<bool> ending{false}; ///< shutdown() has the lock, or will get it
 };
 
 TCPServer::TCPServer(const ServerOptions& options) : impl_{std::make_unique<Impl>(options)} {}
@@ -115,15 +131,10 @@ void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets) {
 }
 
 void TCPServer::stop() {
-  const bool on_io_thread = EventLoop::current() != nullptr;
-  std::shared_lock lock{impl_->mutex, std::defer_lock};
-  if (!on_io_thread)
-    lock.lock();
-  else if (!lock.try_lock())
-    return; // the server shuts down, and waits for this thread
-  if (!impl_->running)
+  const auto lock = impl_->lock_shared();
+  if (!lock || !impl_->running)
     return;
-  if (on_io_thread) // which must not wait for the listener: it may be its own
+  if (EventLoop::current() != nullptr) // this thread must not wait for the listener: it may be the one that runs it
     caf::anon_send(impl_->running->listener, Stop{});
   else
     impl_->ask<void>(Stop{});
@@ -137,13 +148,18 @@ int TCPServer::run() {
 }
 
 void TCPServer::shutdown() {
+  impl_->ending = true;
   const std::unique_lock lock{impl_->mutex};
   impl_->running = nullptr;
+  impl_->ending = false;
 }
 
 ListenerInfo TCPServer::info() const {
-  const std::shared_lock lock{impl_->mutex};
-  return impl_->running ? impl_->ask<ListenerInfo>(Info{}) : ListenerInfo{};
+  const auto lock = impl_->lock_shared();
+  if (!lock || !impl_->running)
+    return {};
+  // Not a request: an I/O thread must not wait for another.
+  return static_cast<const Listener*>(caf::actor_cast<caf::abstract_actor*>(impl_->running->listener))->info();
 }
 
 } // namespace squall

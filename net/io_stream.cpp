@@ -118,6 +118,10 @@ std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& co
   return std::nullopt;
 }
 
+void IOStream::cancel_write(WriteCompletion& completion) noexcept {
+  core_->cancel_write(completion);
+}
+
 void IOStream::read(ReadRequest request, ReadCallback callback) {
   auto operation = std::make_unique<CallbackRead>(*this, std::move(callback));
   auto result = core_->start_read(std::move(request), *operation);

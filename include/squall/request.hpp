@@ -3,7 +3,11 @@
 // request.hpp: CAF requests, awaited by a coroutine handler.
 //
 //     int sum = co_await squall::request<int>(adder, 5s, 1, 2);            // caf::actor: name the reply's type
-//     squall::Bytes line = co_await squall::request(other, 5s, squall::ReadUntil{"\n"});   // typed: it is known
+//     const squall::ReadUntil read{"\n"};
+//     squall::Bytes line = co_await squall::request(other, 5s, read);      // typed: it is known
+//
+// g++ 12 destroys a temporary of a plain struct twice when it is made inside a co_await expression, and so corrupts memory:
+// name such a message before, as above. (clang is right; so is g++ with types that have a constructor.)
 //
 // The handler's stream actor sends the request; its stream and its loop go on meanwhile.
 //
@@ -137,14 +141,14 @@ private:
 };
 
 /// co_await returns caf::expected<Out>.
-template <class Out> class [[nodiscard]] RequestResultAwaitable : public RequestOperation {
+template <class Out> class [[nodiscard]] RequestResultAwaitable final : public RequestOperation {
 public:
   explicit RequestResultAwaitable(RequestOperation&& operation) : RequestOperation{std::move(operation)} {}
   caf::expected<Out> await_resume() { return take<Out>(); }
 };
 
 /// co_await returns Out or throws.
-template <class Out> class [[nodiscard]] RequestAwaitable : public RequestOperation {
+template <class Out> class [[nodiscard]] RequestAwaitable final : public RequestOperation {
 public:
   RequestAwaitable(caf::strong_actor_ptr target, RequestTimeout timeout, caf::message content)
       : RequestOperation{std::move(target), timeout, std::move(content)} {}

@@ -90,7 +90,8 @@ const std::string root_keys = R"(one of "listen", "io_threads", "stream", "log")
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +
-         R"(B to 1TiB: a whole number of bytes, or a string with one of the units B, KiB, MiB, GiB, TiB, like "64KiB")";
+         R"(B to 1TiB: a whole number of bytes, or a string with one of the units )" +
+         R"(B, KiB, MiB, GiB, TiB, like "64KiB")";
 }
 
 /// Every kind of value but the one that a key takes, with how a message shows it.
@@ -102,8 +103,9 @@ const std::vector<std::pair<std::string, std::string>> values_of_every_type{
 void expect_wrong_types(const std::function<std::string(const std::string&)>& json_with,
                         const std::string& pointer, const std::string& allowed, const Lines& right) {
   for (const auto& [value, found] : values_of_every_type) {
-    if (std::find(right.begin(), right.end(), value) == right.end())
+    if (std::find(right.begin(), right.end(), value) == right.end()) {
       EXPECT_EQ(problems_of(json_with(value)), problem(pointer, found, allowed));
+    }
   }
 }
 

@@ -16,27 +16,6 @@ namespace {
 
 using namespace testing_support;
 
-struct TestTask final : LoopTask {
-  explicit TestTask(std::function<void()> given) : function{std::move(given)} {}
-  void run_task() override { function(); }
-  std::function<void()> function;
-};
-
-struct TestWatcher final : Watcher {
-  explicit TestWatcher(std::function<void(Readiness)> given = {}) : function{std::move(given)} {}
-  void on_ready(Readiness readiness) override {
-    ++calls;
-    last = readiness;
-    if (function)
-      function(readiness);
-  }
-  void on_loop_end() noexcept override { ++ends; }
-  std::function<void(Readiness)> function;
-  Readiness last;
-  int calls = 0;
-  int ends = 0;
-};
-
 void send_byte(const Socket& socket) { ASSERT_EQ(::send(socket.fd(), "x", 1, MSG_NOSIGNAL), 1); }
 
 // -- posted functions
@@ -290,62 +269,6 @@ TEST(EventLoopWatch, DropsAnEventThatTheTurnCollectedBeforeUnwatch) {
   run_turns(loop);
   const bool first_left = watchers[0] != nullptr;
   loop.unwatch(first_left ? one.fd() : two.fd(), *watchers[first_left ? 0 : 1]);
-}
-
-TEST(EventLoopEnd, TellsEveryWatcherOnce) {
-  auto [one, peer_of_one] = make_socket_pair();
-  auto [two, peer_of_two] = make_socket_pair();
-  TestWatcher first;
-  TestWatcher second;
-  TestWatcher left_before;
-  {
-    EventLoop loop;
-    loop.watch(one.fd(), first);
-    loop.watch(two.fd(), second);
-    loop.watch(peer_of_one.fd(), left_before);
-    loop.unwatch(peer_of_one.fd(), left_before);
-  }
-  EXPECT_EQ(first.ends, 1);
-  EXPECT_EQ(second.ends, 1);
-  EXPECT_EQ(left_before.ends, 0);
-}
-
-TEST(EventLoopEnd, RunsDeferredTasksALastTimeAndSurvivesTheirExceptions) {
-  std::string order;
-  auto loop = std::make_unique<EventLoop>();
-  TestTask first{[&] {
-    order += "first ";
-    throw std::runtime_error{"from a task"};
-  }};
-  TestTask second{[&] { order += "second"; }};
-  loop->defer(first);
-  loop->defer(second);
-  loop.reset();
-  EXPECT_EQ(order, "first second");
-}
-
-TEST(EventLoopEnd, TellsAWatcherThatComesWhileTheLoopEnds) {
-  auto [one, peer_of_one] = make_socket_pair();
-  auto loop = std::make_unique<EventLoop>();
-  TestWatcher late;
-  TestTask task{[&, fd = one.fd()] { loop->watch(fd, late); }};
-  EventLoop& ending = *loop;
-  loop->defer(task);
-  task.function = [&ending, &late, fd = one.fd()] { ending.watch(fd, late); };
-  loop.reset();
-  EXPECT_EQ(late.ends, 1);
-}
-
-TEST(EventLoopEnd, TakesWhatDroppedFunctionsLetGo) {
-  struct Poster {
-    EventLoop& loop;
-    ~Poster() {
-      loop.post([] { FAIL() << "the loop has ended"; });
-    }
-  };
-  auto loop = std::make_unique<EventLoop>();
-  loop->post([poster = std::make_shared<Poster>(Poster{*loop})] { FAIL() << "the loop has ended"; });
-  loop.reset(); // a use after free would show here
 }
 
 // -- identity and time

@@ -16,12 +16,6 @@ namespace {
 
 using namespace testing_support;
 
-struct TestTask final : LoopTask {
-  explicit TestTask(std::function<void()> given) : function{std::move(given)} {}
-  void run_task() override { function(); }
-  std::function<void()> function;
-};
-
 /// Reads and counts what comes on its own end of a socket pair.
 class Counter final : public Watcher {
 public:

@@ -55,6 +55,17 @@ bool is_one_printable_line(const std::string& line) {
   return printable && line.back() == '\n';
 }
 
+/// Runs `work` with 'a' to 'd', at once.
+template <class Work>
+void in_four_threads(Work work) {
+  std::vector<std::thread> threads;
+  threads.reserve(4);
+  for (char letter = 'a'; letter <= 'd'; ++letter)
+    threads.emplace_back(work, letter);
+  for (std::thread& thread : threads)
+    thread.join();
+}
+
 /// Every test begins and ends with the defaults, but for the rate: everything passes.
 class Log : public testing::Test {
 protected:
@@ -459,15 +470,10 @@ TEST_F(Log, LetsTheDestructorOfASinkLog) {
 TEST_F(Log, CallsTheSinkFromOneThreadAtATime) {
   int calls = 0;
   set_log_sink([&calls](const LogEvent&) { ++calls; }); // no lock of its own
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 4; ++i) {
-    threads.emplace_back([] {
-      for (int k = 0; k < 1000; ++k)
-        log_event(LogLevel::info, "e", "m", {{"v", "x"}});
-    });
-  }
-  for (std::thread& thread : threads)
-    thread.join();
+  in_four_threads([](char) {
+    for (int i = 0; i < 1000; ++i)
+      log_event(LogLevel::info, "e", "m", {{"v", "x"}});
+  });
   EXPECT_EQ(calls, 4000);
 }
 
@@ -528,15 +534,10 @@ TEST_F(Log, BringsTheDefaultSinkBack) {
 
 TEST_F(Log, WritesLinesOfManyThreadsWhole) {
   testing::internal::CaptureStderr();
-  std::vector<std::thread> threads;
-  for (char letter = 'a'; letter < 'e'; ++letter) {
-    threads.emplace_back([letter] {
-      for (int k = 0; k < 100; ++k)
-        log_event(LogLevel::info, "e", "m", {{"v", std::string(100, letter)}});
-    });
-  }
-  for (std::thread& thread : threads)
-    thread.join();
+  in_four_threads([](char letter) {
+    for (int i = 0; i < 100; ++i)
+      log_event(LogLevel::info, "e", "m", {{"v", std::string(100, letter)}});
+  });
   const std::string output = testing::internal::GetCapturedStderr();
   ASSERT_EQ(count(output, '\n'), 400u);
   for (std::size_t begin = 0; begin < output.size();) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// memory_transport.hpp: a connection in memory, with faults at chosen calls. One end is a stream's transport, the other
-// is moved by the test (MemoryEnd), or is another stream's transport.
+// memory_transport.hpp: a connection in memory, with faults at chosen calls. One end is a stream's transport,
+// the other is moved by the test (MemoryEnd), or is another stream's transport.
 //
-// It keeps the contract of Transport: readiness is edge-triggered and told from the loop; a read that moves fewer bytes
-// than asked says that no more are there.
+// It keeps the contract of Transport: readiness is edge-triggered and told from the loop; a read that moves
+// fewer bytes than asked says that no more are there.
 #pragma once
 
 #include <squall/net/transport.hpp>
@@ -43,14 +43,14 @@ struct FaultPlan {
 };
 
 /// One end of a connection: what arrived at it and how it stands.
-class MemoryEnd : public LoopTask {
+class MemoryEnd final : public LoopTask {
 public:
   /// Bytes that are here and not read; a writer is blocked beyond `capacity`.
   std::string arrived;
   std::size_t capacity = 1024 * 1024;
-  bool ended = false;     ///< the other end sends no more
-  int broken = 0;         ///< an errno: reading what is left, then failing
-  bool closed = false;    ///< this end is gone
+  bool ended = false;      ///< the other end sends no more
+  int broken = 0;          ///< an errno: reading what is left, then failing
+  bool closed = false;     ///< this end is gone
   bool wants_room = false; ///< a write from here was blocked
   MemoryEnd* other = nullptr;
 
@@ -180,7 +180,8 @@ public:
     if (fault.kind == Fault::Kind::error)
       return fail(fault.error);
     if (fault.kind == Fault::Kind::would_block) {
-      end_.notify({!end_.arrived.empty() || end_.ended || end_.broken != 0, false, end_.ended || end_.broken != 0});
+      end_.notify(
+          {!end_.arrived.empty() || end_.ended || end_.broken != 0, false, end_.ended || end_.broken != 0});
       return IoResult::blocked();
     }
     const std::string taken = end_.take(fault.kind == Fault::Kind::one_byte ? 1 : size);
@@ -206,10 +207,11 @@ public:
     }
     if (end_.broken != 0 || end_.other->closed)
       return IoResult::failure(end_.broken != 0 ? end_.broken : EPIPE);
+    const std::size_t most = fault.kind == Fault::Kind::one_byte ? 1 : end_.other->capacity + 1;
     std::string data;
-    for (std::size_t i = 0; i < count; ++i)
-      data.append(static_cast<const char*>(pieces[i].data), pieces[i].size);
-    const std::size_t sent = end_.send(fault.kind == Fault::Kind::one_byte ? data.substr(0, 1) : data);
+    for (std::size_t i = 0; i < count && data.size() < most; ++i)
+      data.append(static_cast<const char*>(pieces[i].data), std::min(pieces[i].size, most - data.size()));
+    const std::size_t sent = end_.send(data);
     return sent == 0 ? IoResult::blocked() : IoResult::moved(sent);
   }
 

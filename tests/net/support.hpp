@@ -60,6 +60,29 @@ private:
   TimePoint now_{std::chrono::hours{1}};
 };
 
+/// A task that calls a function.
+struct TestTask final : LoopTask {
+  explicit TestTask(std::function<void()> given) : function{std::move(given)} {}
+  void run_task() override { function(); }
+  std::function<void()> function;
+};
+
+/// A watcher that counts, and calls a function.
+struct TestWatcher final : Watcher {
+  explicit TestWatcher(std::function<void(Readiness)> given = {}) : function{std::move(given)} {}
+  void on_ready(Readiness readiness) override {
+    ++calls;
+    last = readiness;
+    if (function)
+      function(readiness);
+  }
+  void on_loop_end() noexcept override { ++ends; }
+  std::function<void(Readiness)> function;
+  Readiness last;
+  int calls = 0;
+  int ends = 0;
+};
+
 /// A read that remembers its outcome, whether it came inside the call or later.
 struct TestRead final : ReadCompletion {
   TestRead() = default;
@@ -147,6 +170,14 @@ inline Socket connect_to(const ListeningSocket& listener) {
   return nonblocking;
 }
 
+/// Gives a TCP socket buffers of a size that the system does not change, so that a connection takes no more
+/// than about a megabyte that nobody reads.
+inline void fix_buffers(const Socket& socket) {
+  const int size = 128 * 1024; // the system doubles it (socket(7))
+  EXPECT_EQ(::setsockopt(socket.fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+  EXPECT_EQ(::setsockopt(socket.fd(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+}
+
 /// Two ends of a TCP connection on loopback.
 inline std::pair<Socket, Socket> make_tcp_pair() {
   const ListeningSocket listener = bind_sockets(0, "127.0.0.1").front();
@@ -155,15 +186,26 @@ inline std::pair<Socket, Socket> make_tcp_pair() {
   do // the listener does not block; the connection is there when connect(2) returns, or very soon
     accepted = ::accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
   while (accepted < 0 && (errno == EAGAIN || errno == EINTR));
-  return {checked_socket(accepted, "accept4"), std::move(client)};
+  Socket server = checked_socket(accepted, "accept4");
+  fix_buffers(server);
+  fix_buffers(client);
+  return {std::move(server), std::move(client)};
 }
 
 /// Readable text of `size` bytes that differs from place to place, so that lost, doubled and swapped bytes
-/// show.
+/// show. It repeats itself after a prime number of bytes, so that no two blocks of a round size are equal.
 inline std::string pattern(std::size_t size, std::size_t seed = 0) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i)
-    text[i] = static_cast<char>('a' + (i + seed + (i + seed) / 26 + (i + seed) / 701) % 26);
+  constexpr std::size_t period = 10'007;
+  static const std::string block = [] {
+    std::string text(period, 'x');
+    for (std::size_t i = 0; i < period; ++i)
+      text[i] = static_cast<char>('a' + (i + i / 26 + i / 701) % 26);
+    return text;
+  }();
+  std::string text;
+  text.reserve(size);
+  while (text.size() < size)
+    text.append(block, (text.size() + seed) % period, size - text.size());
   return text;
 }
 

@@ -65,6 +65,7 @@ TEST_F(TimerTest, EndsALoopsWaitThatIsLonger) {
   timer.start_after(real, 2ms);
   real.run(); // without the timer it would wait for ever
   EXPECT_TRUE(called);
+  EXPECT_LE(real.turn(), 10u) << "it waits, and does not look again and again";
 }
 
 TEST_F(TimerTest, RunsTheEarliestFirstAndEqualsInTheOrderOfArming) {

@@ -10,7 +10,9 @@
 // Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
 // Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order. When
 //            a stream closes, its pending read is answered first, then its writes, then the close callback.
-// Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
+// Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left. When its loop
+//            ends it closes (CloseReason::shutting_down); from then on only the state, start_read and the end of the
+//            handles may be used.
 // Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the next, behind the
 //            others.
 // Units      Sizes are bytes.
@@ -109,6 +111,9 @@ public:
   /// refused: then the error is returned and `completion` not called.
   [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion);
 
+  /// Forgets the pending write of `completion`, if there is one: its bytes are sent all the same.
+  void cancel_write(WriteCompletion& completion) noexcept;
+
   /// As start_read, but always calls `callback`, once, from the loop, never from inside this call.
   void read(ReadRequest request, ReadCallback callback);
 
@@ -117,7 +122,8 @@ public:
 
   // -- closing ---------------------------------------------------------------------------------------------------------
 
-  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread.
+  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread. It is
+  /// answered inside this call; writes and the close callback follow from the loop.
   /// Unsent bytes that the system does not take now are dropped, unless their write was answered already. Calling it
   /// on a closed stream does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});

@@ -43,6 +43,10 @@ namespace detail {
 /// What the promises of all tasks share.
 class TaskPromiseBase {
 public:
+  TaskPromiseBase() = default;
+  TaskPromiseBase(const TaskPromiseBase&) = delete;
+  TaskPromiseBase& operator=(const TaskPromiseBase&) = delete;
+
   [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
 
   /// Goes on with who awaits the task, or tells its RunningTask.
@@ -51,6 +55,10 @@ public:
     template <class Promise>
     std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> task) const noexcept {
       TaskPromiseBase& promise = task.promise();
+      if (promise.start_ != nullptr) {
+        std::exchange(promise.start_, nullptr)->done = true;
+        return std::noop_coroutine(); // back into start_in, which goes on with the waiter
+      }
       if (promise.continuation_)
         return promise.continuation_;
       if (promise.on_done_ != nullptr)
@@ -63,18 +71,42 @@ public:
 
   [[nodiscard]] TaskContext& context() const noexcept { return *context_; }
 
-  void run_in(TaskContext& context, std::coroutine_handle<> continuation) noexcept {
-    context_ = &context;
+  void set_context(TaskContext& context) noexcept { context_ = &context; }
+
+  /// Runs `task`, which has this promise, to its first wait or to its end; true when it is done. Otherwise
+  /// `continuation` is resumed at its end. Not a symmetric transfer, which without optimization (g++) needs the stack: a
+  /// coroutine may await any number of tasks in a row that are done at once.
+  bool start_in(TaskContext& context, std::coroutine_handle<> task, std::coroutine_handle<> continuation) {
+    set_context(context);
     continuation_ = continuation;
+    Start start;
+    start_ = &start;
+    task.resume();
+    if (!start.done && !start.destroyed)
+      start_ = nullptr;
+    return start.done;
   }
   void call_when_done(void (*function)(void*), void* argument) noexcept {
     on_done_ = function;
     on_done_argument_ = argument;
   }
 
+protected:
+  ~TaskPromiseBase() {
+    if (start_ != nullptr)
+      start_->destroyed = true;
+  }
+
 private:
+  /// What happened to the task while start_in ran it.
+  struct Start {
+    bool done = false;
+    bool destroyed = false;
+  };
+
   TaskContext* context_ = nullptr;
   std::coroutine_handle<> continuation_;
+  Start* start_ = nullptr; ///< while start_in runs the task
   void (*on_done_)(void*) = nullptr;
   void* on_done_argument_ = nullptr;
 };
@@ -132,9 +164,8 @@ public:
     explicit Awaiter(std::coroutine_handle<promise_type> task) noexcept : task_{task} {}
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <class Promise>
-    std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> waiter) const noexcept {
-      task_.promise().run_in(waiter.promise().context(), waiter);
-      return task_;
+    bool await_suspend(std::coroutine_handle<Promise> waiter) const {
+      return !task_.promise().start_in(waiter.promise().context(), task_, waiter);
     }
     T await_resume() const { return task_.promise().take(); }
 
@@ -178,7 +209,7 @@ public:
   /// Runs the task to its first wait, or to its end: then `on_end` runs inside. Once. `context` must outlive this.
   void start(TaskContext& context) {
     auto& promise = task_.coroutine_.promise();
-    promise.run_in(context, nullptr);
+    promise.set_context(context);
     promise.call_when_done(&RunningTask::done, this);
     task_.coroutine_.resume();
   }

@@ -1,0 +1,113 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# termination.py: SIGTERM and SIGINT end a server with status 0, and soon, whatever its clients do.
+import os
+import signal
+import socket
+import time
+
+import support
+
+MEBI = 1 << 20
+SOON = 2.0  # seconds; what users are promised, and more than ten times what the end takes on a busy machine
+CONFIG = {"stream": {"linger_timeout": "1h"}}  # an end that waited for a client would wait for that long
+
+
+@support.for_each_example
+class Termination:
+    def start(self):
+        return support.Server(self.example, CONFIG)
+
+    def connect(self, server, **options):
+        return self.enterContext(support.connect(server.address, **options))
+
+    def idle_client(self, server):
+        client = self.connect(server)
+        client.sendall(b"hello\n")
+        self.assertEqual(support.receive_exactly(client, 6), b"hello\n")
+        return client
+
+    def client_in_mid_line(self, server):
+        client = self.connect(server)
+        client.sendall(b"whole\nhal")
+        self.assertEqual(support.receive_exactly(client, 6), b"whole\n")  # the server has "hal", too
+        return client
+
+    def client_that_never_reads(self, server):
+        """The server has more for it than the system takes."""
+        client = self.connect(server, receive_buffer=4096)
+        client.sendall(b"x" * (8 * MEBI) + b"\n")
+        client.recv(1, socket.MSG_PEEK)  # the server has the whole line, and answers
+        return client
+
+    def assert_ends_soon(self, server, number):
+        began = time.monotonic()
+        self.assertEqual(server.stop(number), 0)
+        self.assertLess(time.monotonic() - began, SOON)
+
+    def assert_ends_with_clients(self, make_clients):
+        for number in signal.SIGTERM, signal.SIGINT:
+            with self.subTest(number.name), self.start() as server:
+                clients = make_clients(server)
+                self.assert_ends_soon(server, number)
+                for client in clients:
+                    support.wait_for_end(client)
+
+    def test_ends_without_clients(self):
+        self.assert_ends_with_clients(lambda server: [])
+
+    def test_ends_with_idle_clients(self):
+        self.assert_ends_with_clients(lambda server: [self.idle_client(server) for _ in range(50)])
+
+    def test_ends_with_clients_in_mid_line(self):
+        self.assert_ends_with_clients(lambda server: [self.client_in_mid_line(server) for _ in range(50)])
+
+    def test_ends_with_clients_that_never_read(self):
+        self.assert_ends_with_clients(lambda server: [self.client_that_never_reads(server) for _ in range(2)])
+
+    def test_ends_with_clients_that_it_has_not_accepted(self):
+        with self.start() as server:
+            server.send_signal(signal.SIGSTOP)
+            clients = [self.connect(server) for _ in range(50)]  # the kernel connects them
+            for client in clients:
+                client.sendall(b"hello\n")
+            server.send_signal(signal.SIGTERM)
+            self.assert_ends_soon(server, signal.SIGCONT)
+            for client in clients:
+                support.wait_for_end(client)
+
+    def test_ends_with_clients_of_all_kinds(self):
+        def make_clients(server):
+            return [make(server) for make in (self.idle_client, self.client_in_mid_line, self.client_that_never_reads)
+                    for _ in range(2)]
+        self.assert_ends_with_clients(make_clients)
+
+    def test_ends_right_after_the_listening_line(self):
+        for number in [signal.SIGTERM, signal.SIGINT] * 5:
+            with self.start() as server:
+                self.assert_ends_soon(server, number)
+
+    def test_several_signals_at_once(self):
+        for _ in range(3):
+            with self.start() as server:
+                clients = [self.idle_client(server), self.client_in_mid_line(server)]
+                for number in signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGTERM:
+                    server.send_signal(number)
+                self.assert_ends_soon(server, signal.SIGCONT)
+                for client in clients:
+                    support.wait_for_end(client)
+
+    @support.known_bug("a second signal that comes late, while the process ends, kills it")
+    def test_further_signals_until_the_end(self):
+        for _ in range(20):
+            with self.start() as server:
+                self.idle_client(server)
+                deadline = time.monotonic() + support.DEADLINE
+                while server.process.poll() is None and time.monotonic() < deadline:
+                    os.kill(server.pid, signal.SIGTERM)
+                self.assertEqual(server.wait(), 0)
+
+
+if __name__ == "__main__":
+    support.main()
