@@ -23,9 +23,13 @@ const char* to_string(StreamErrc code) noexcept {
   case StreamErrc::buffer_full:
     return "more than the stream's buffer may hold";
   case StreamErrc::unsatisfiable_read:
-    return "the delimiter does not end within max_bytes";
+    return "no match ends within max_bytes";
   case StreamErrc::invalid_argument:
     return "argument that can never work";
+  case StreamErrc::timed_out:
+    return "the time of the operation is over";
+  case StreamErrc::cancelled:
+    return "the read was cancelled";
   }
   return "unknown stream error";
 }
@@ -71,8 +75,13 @@ std::string to_string(const StreamError& error) {
 void throw_error(const StreamError& error) {
   switch (error.code) {
   case StreamErrc::closed:
-  case StreamErrc::unsatisfiable_read:
     throw StreamClosedError{error};
+  case StreamErrc::unsatisfiable_read:
+    throw UnsatisfiableReadError{error};
+  case StreamErrc::timed_out:
+    throw TimeoutError{error};
+  case StreamErrc::cancelled:
+    throw CancelledError{error};
   case StreamErrc::buffer_full:
     throw StreamBufferFullError{error};
   case StreamErrc::already_reading:

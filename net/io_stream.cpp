@@ -84,16 +84,34 @@ IOStream::~IOStream() {
     core_->deref();
 }
 
-ReadAwaitable IOStream::read_bytes(std::size_t num_bytes, bool partial) {
-  return {*this, ReadBytes{num_bytes, partial}};
+ReadAwaitable IOStream::read(ReadRequest request) {
+  return {*this, std::move(request)};
 }
 
-ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes) {
-  return {*this, ReadUntil{std::string{delimiter}, max_bytes}};
+ReadAwaitable IOStream::read_bytes(std::size_t num_bytes, bool partial, Timeout timeout) {
+  return {*this, ReadBytes{num_bytes, partial, timeout}};
 }
 
-ReadAwaitable IOStream::read_until_close() {
-  return {*this, ReadUntilClose{}};
+ReadIntoAwaitable IOStream::read_into(MutableBytes buffer, bool partial, Timeout timeout) {
+  return {*this, ReadInto{std::move(buffer), partial, timeout}};
+}
+
+ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes, Timeout timeout,
+                                   LimitPolicy on_limit) {
+  return {*this, ReadUntil{std::string{delimiter}, max_bytes, timeout, on_limit}};
+}
+
+ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes, Timeout timeout,
+                                         LimitPolicy on_limit) {
+  return {*this, ReadUntilRegex{regex, max_bytes, timeout, on_limit}};
+}
+
+ReadAwaitable IOStream::read_until_close(Timeout timeout) {
+  return {*this, ReadUntilClose{timeout}};
+}
+
+ReadAwaitable IOStream::peek(std::size_t num_bytes, Timeout timeout) {
+  return {*this, Peek{num_bytes, timeout}};
 }
 
 WriteAwaitable IOStream::write(Bytes data) {
@@ -106,8 +124,12 @@ std::optional<Result<Bytes>> IOStream::start_read(ReadRequest request, ReadCompl
   return core_->start_read(std::move(request), completion);
 }
 
-void IOStream::cancel_read(ReadCompletion& completion) noexcept {
-  core_->cancel_read(completion);
+void IOStream::forget_read(ReadCompletion& completion) noexcept {
+  core_->forget_read(completion);
+}
+
+void IOStream::cancel_read() {
+  core_->end_read(StreamErrc::cancelled);
 }
 
 std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& completion) {
@@ -177,7 +199,7 @@ EventLoop& IOStream::loop() const noexcept {
 
 ReadOperation::~ReadOperation() {
   if (waiter_ && !result_)
-    stream_.cancel_read(*this);
+    stream_.forget_read(*this);
 }
 
 bool ReadOperation::await_suspend(std::coroutine_handle<> waiter) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,7 +31,10 @@ public:
   void deref() noexcept;
 
   std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
-  void cancel_read(ReadCompletion& completion) noexcept;
+  /// Forgets the read of `completion`.
+  void forget_read(ReadCompletion& completion) noexcept;
+  /// Ends the pending read, if there is one, with `code`.
+  void end_read(StreamErrc code);
 
   /// Queues a write and tells the position of its end, or refuses it.
   std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
@@ -54,8 +58,23 @@ public:
   [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
 
 private:
-  /// Keeps the stream while one of its own functions runs, whatever a completion lets go.
-  class Guard;
+  /// Keeps the stream while one of its own functions runs, whatever a completion lets go. When a completion throws, what
+  /// it kept from running follows in the next phases of the loop.
+  class Guard {
+  public:
+    explicit Guard(StreamCore& core) noexcept : core_{core}, exceptions_{std::uncaught_exceptions()} { core_.ref(); }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    ~Guard() {
+      if (std::uncaught_exceptions() > exceptions_)
+        core_.go_on_later();
+      core_.deref();
+    }
+
+  private:
+    StreamCore& core_;
+    int exceptions_;
+  };
   /// Runs one of the functions below in a phase of the loop.
   struct Task final : LoopTask {
     Task(StreamCore& owner, void (StreamCore::*step)()) noexcept : core{owner}, function{step} {}
@@ -74,10 +93,16 @@ private:
 
   // -- reading
   std::optional<Result<Bytes>> advance_read();
-  std::optional<Result<Bytes>> fail_read(StreamErrc limit);
+  std::optional<Result<Bytes>> advance_read_into(ReadInto& into);
+  std::optional<Result<Bytes>> pass_limit(StreamErrc limit);
   Result<Bytes> final_read_outcome();
+  [[nodiscard]] bool may_receive() noexcept;
   void continue_read();
-  bool receive();
+  void leave_read() noexcept;
+  void receive();
+  void receive_into(ReadInto& into);
+  void received(const IoResult& result, std::size_t wanted);
+  void after_read() noexcept;
   void notice_end();
   bool spend_operation() noexcept;
 
@@ -104,7 +129,8 @@ private:
   ReadBuffer unread_;
   ReadMatch match_;
   ReadCompletion* reader_ = nullptr; ///< of the pending read
-  StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
+  std::size_t into_size_ = 0;        ///< bytes that lie in the buffer of a ReadInto
+  std::unique_ptr<Timer> read_timer_;
 
   WriteQueue unsent_;
   std::vector<PendingWrite> writers_; ///< in order of their ends

@@ -24,8 +24,10 @@ enum class StreamErrc : std::uint8_t {
   closed = 1,             ///< the stream closed before the operation was done; CloseReason says why
   already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
   buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
-  unsatisfiable_read = 4, ///< the delimiter does not end within max_bytes; the stream closes
+  unsatisfiable_read = 4, ///< no match ends within max_bytes; with LimitPolicy::keep: the stream is as it was
   invalid_argument = 5,   ///< an argument that can never work, such as an empty delimiter; nothing was started
+  timed_out = 6,          ///< the operation's time is over; a read left every byte unread
+  cancelled = 7,          ///< the read was cancelled; every byte stays unread
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -84,6 +86,24 @@ public:
 
 /// A write beyond max_write_buffer_size, or a read of more than max_buffer_size; the stream is as it was.
 class StreamBufferFullError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// No match ends within max_bytes of a read with LimitPolicy::keep; the stream is as it was.
+class UnsatisfiableReadError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// The time of an operation is over. After a read the stream is idle with every byte unread.
+class TimeoutError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// The read was cancelled; the stream is idle with every byte unread.
+class CancelledError : public StreamException {
 public:
   using StreamException::StreamException;
 };

@@ -35,9 +35,10 @@ namespace squall {
 
 class StreamCore;
 class ReadAwaitable;
+class ReadIntoAwaitable;
 class WriteAwaitable;
 
-/// Hears the outcome of a read that could not be answered at once. Must live until then, or until cancel_read.
+/// Hears the outcome of a read that could not be answered at once. Must live until then, or until forget_read.
 class ReadCompletion {
 public:
   virtual void on_read(Result<Bytes> result) = 0;
@@ -80,15 +81,34 @@ public:
 
   // -- in coroutines: co_await each; nothing starts before that, but for write -------------------------------------
 
-  /// See ReadBytes. @returns (awaited) Bytes @throws StreamClosedError, StreamBufferFullError, StreamUsageError
-  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false);
+  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are short for it.
+  /// @returns (awaited) Bytes
+  /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
+  ///         StreamUsageError for a second read; and what the request names
+  [[nodiscard]] ReadAwaitable read(ReadRequest request);
 
-  /// See ReadUntil. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
+  /// See ReadBytes. @throws also StreamBufferFullError
+  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false, Timeout timeout = no_timeout);
+
+  /// See ReadInto. @returns (awaited) std::size_t: how many bytes at the front of `buffer` were filled
+  [[nodiscard]] ReadIntoAwaitable read_into(MutableBytes buffer, bool partial = false, Timeout timeout = no_timeout);
+
+  /// See ReadUntil. @throws also UnsatisfiableReadError, with LimitPolicy::keep
   [[nodiscard]] ReadAwaitable read_until(std::string_view delimiter,
-                                         std::optional<std::size_t> max_bytes = std::nullopt);
+                                         std::optional<std::size_t> max_bytes = std::nullopt,
+                                         Timeout timeout = no_timeout, LimitPolicy on_limit = LimitPolicy::close);
 
-  /// See ReadUntilClose. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
-  [[nodiscard]] ReadAwaitable read_until_close();
+  /// See ReadUntilRegex. @throws also UnsatisfiableReadError, with LimitPolicy::keep
+  [[nodiscard]] ReadAwaitable read_until_regex(const Regex& regex,
+                                               std::optional<std::size_t> max_bytes = std::nullopt,
+                                               Timeout timeout = no_timeout,
+                                               LimitPolicy on_limit = LimitPolicy::close);
+
+  /// See ReadUntilClose.
+  [[nodiscard]] ReadAwaitable read_until_close(Timeout timeout = no_timeout);
+
+  /// See Peek. @throws also StreamBufferFullError
+  [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write. Awaiting it is how a handler keeps pace with a slow peer:
   /// while the system takes all it is given, and at most 64 KiB wait for the end of the turn, it returns at once, and
@@ -103,7 +123,10 @@ public:
   std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
 
   /// Forgets the pending read of `completion`, if there is one: every byte stays unread, the stream is idle.
-  void cancel_read(ReadCompletion& completion) noexcept;
+  void forget_read(ReadCompletion& completion) noexcept;
+
+  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream is idle.
+  void cancel_read();
 
   /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the write is
   /// refused: then the error is returned and `completion` not called.
@@ -189,6 +212,33 @@ public:
 
   /// The same read, not throwing.
   [[nodiscard]] ReadResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
+
+private:
+  friend class IOStream;
+  using ReadOperation::ReadOperation;
+};
+
+/// co_await returns Result<std::size_t>.
+class [[nodiscard]] ReadIntoResultAwaitable : public ReadOperation {
+public:
+  Result<std::size_t> await_resume() {
+    if (!*result_)
+      return result_->error();
+    return (*result_)->size();
+  }
+
+private:
+  friend class ReadIntoAwaitable;
+  using ReadOperation::ReadOperation;
+};
+
+/// co_await returns std::size_t or throws.
+class [[nodiscard]] ReadIntoAwaitable : public ReadOperation {
+public:
+  std::size_t await_resume() { return result_->value().size(); }
+
+  /// The same read, not throwing.
+  [[nodiscard]] ReadIntoResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
 
 private:
   friend class IOStream;
