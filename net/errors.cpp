@@ -30,6 +30,8 @@ const char* to_string(StreamErrc code) noexcept {
     return "the time of the operation is over";
   case StreamErrc::cancelled:
     return "the read was cancelled";
+  case StreamErrc::write_ended:
+    return "writing was ended by shutdown_write";
   }
   return "unknown stream error";
 }
@@ -54,6 +56,10 @@ const char* to_string(CloseReason reason) noexcept {
     return "its handler failed";
   case CloseReason::shutting_down:
     return "shutting down";
+  case CloseReason::aborted:
+    return "aborted here";
+  case CloseReason::timed_out:
+    return "timed out";
   }
   return "unknown reason";
 }
@@ -86,6 +92,7 @@ void throw_error(const StreamError& error) {
     throw StreamBufferFullError{error};
   case StreamErrc::already_reading:
   case StreamErrc::invalid_argument:
+  case StreamErrc::write_ended:
     break;
   }
   throw StreamUsageError{error};

@@ -22,6 +22,11 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, co
   transport_->set_nodelay(options_.nodelay);
   transport_->watch(loop_, *this);
   loop_.watch_end(*this); // a transport without a descriptor does not
+  if (options_.idle_timeout <= std::chrono::milliseconds::zero())
+    return;
+  last_activity_ = loop_.now();
+  idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
+  idle_timer_->start_after(loop_, options_.idle_timeout);
 }
 
 void StreamCore::deref() noexcept {
@@ -42,20 +47,27 @@ void StreamCore::on_ready(Readiness readiness) {
     blocked_ = false;
     flush();
   }
+  go_on();
+}
+
+/// Goes on with what comes from the peer.
+void StreamCore::go_on() {
   if (reader_ != nullptr)
     continue_read();
   else if (hang_up_ && !closed_)
     notice_end();
+  if (flushing_ && unsent_.empty())
+    discard_input();
 }
 
 /// The deferred part of a turn: a read that had its share, an end that nobody reads, the end of a close.
 void StreamCore::run_deferred() {
   const Guard guard{*this};
-  if (reader_ != nullptr)
-    continue_read();
-  else if (hang_up_ && !closed_)
-    notice_end();
-  if (closed_ && !finished_)
+  go_on();
+  if (read_ended_ || finished_)
+    if (const auto callback = std::exchange(end_callback_, nullptr))
+      callback();
+  if (closed_ && !finished_ && !flushing_)
     finish_close();
 }
 

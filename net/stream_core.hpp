@@ -42,11 +42,18 @@ public:
   /// answers for its bytes.
   bool answer_early(std::uint64_t end) noexcept;
   /// Answers when the write that ends at `end` is done.
-  void await_write(std::uint64_t end, WriteCompletion& completion);
+  void await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion);
   void cancel_write(WriteCompletion& completion) noexcept;
   [[nodiscard]] bool sent(std::uint64_t end) const noexcept { return end <= unsent_.begin(); }
 
+  /// Refuses further writes and ends our side behind what is unsent, which `end` tells.
+  std::optional<StreamError> shutdown_write(std::uint64_t& end);
+
   void close(CloseReason reason, std::error_code real_error);
+  /// Closes, but sends what is unsent, which `end` tells, for at most `deadline`.
+  std::optional<StreamError> close_after_flush(Duration deadline, std::uint64_t& end);
+  void abort();
+  void set_end_callback(std::function<void()> callback);
   void set_close_callback(std::function<void()> callback);
   void set_nodelay(bool value) noexcept;
 
@@ -84,6 +91,7 @@ private:
   };
   struct PendingWrite {
     std::uint64_t end;
+    TimePoint deadline; ///< TimePoint::max() where there is none
     WriteCompletion* completion;
   };
 
@@ -104,22 +112,29 @@ private:
   void received(const IoResult& result, std::size_t wanted);
   void after_read() noexcept;
   void notice_end();
+  void end_input();
   bool spend_operation() noexcept;
 
   // -- writing
   void flush();
   void send_unsent(std::size_t most);
   void answer_writes();
+  void end_own_side();
+  void check_write_deadlines();
   void answer_first_writer(Result<void> result);
 
   // -- closing
-  void shut(CloseReason reason, std::error_code real_error);
+  void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
   void fail(int error, const char* what);
-  void begin_linger();
+  void begin_linger(Timeout flush_for);
   void end_linger() noexcept;
+  void linger_over() noexcept;
+  void discard_input();
+  void check_idle();
   void release_transport() noexcept;
   void finish_close();
   void run_deferred();
+  void go_on();
   void go_on_later() noexcept;
 
   EventLoop& loop_;
@@ -137,7 +152,12 @@ private:
   std::size_t first_writer_ = 0;      ///< those before it are answered
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
+  std::unique_ptr<Timer> write_timer_;
+
   std::function<void()> close_callback_;
+  std::function<void()> end_callback_;
+  std::unique_ptr<Timer> idle_timer_; ///< only with an idle_timeout
+  TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
   Task deferred_task_{*this, &StreamCore::run_deferred};
   Task flush_task_{*this, &StreamCore::flush};
@@ -147,7 +167,11 @@ private:
   bool started_closed_ = false; ///< the read began after the close
   bool closed_ = false;
   bool finished_ = false;  ///< the close is over: writers and close callback were told
-  bool lingering_ = false; ///< closed, but answered bytes are still to be sent
+  bool lingering_ = false; ///< closed, but there are bytes to send
+  bool flushing_ = false;  ///< it lingers for close_after_flush: the close is over when the lingering is
+  bool read_ended_ = false;      ///< with half_close: the peer ended its side
+  bool write_end_wanted_ = false; ///< by shutdown_write
+  bool write_ended_ = false;
   bool readable_ = true;   ///< a read may find something
   bool hang_up_ = false;   ///< a read will find the end, or an error
   bool blocked_ = false;   ///< the transport takes nothing until it tells that it is writable

@@ -95,7 +95,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read() {
     }
     if (outcome.kind == ReadMatch::Outcome::Kind::unsatisfiable && !closed_)
       return pass_limit(match_.limit_error());
-    if (closed_)
+    if (closed_ || read_ended_)
       return final_read_outcome();
     if (unread_.size() > options_.max_buffer_size)
       return pass_limit(StreamErrc::buffer_full);
@@ -121,9 +121,9 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
       after_read();
       return bytes;
     }
-    if (closed_) {
+    if (closed_ || read_ended_) {
       leave_read();
-      return error();
+      return final_read_outcome();
     }
     if (!may_receive())
       return std::nullopt;
@@ -151,10 +151,10 @@ std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
 /// The outcome of a read that cannot be satisfied any more, since the stream closed.
 Result<Bytes> StreamCore::final_read_outcome() {
   // Only an orderly end makes a whole of what arrived; otherwise a pending read fails, and a later one takes the rest.
-  if (match_.satisfied_by_end() &&
-      (reason_ == CloseReason::peer_closed || (started_closed_ && !unread_.empty())))
+  const bool whole = read_ended_ || reason_ == CloseReason::peer_closed;
+  if (match_.satisfied_by_end() && (whole || (started_closed_ && !unread_.empty())))
     return unread_.take(unread_.size());
-  return error();
+  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}};
 }
 
 /// Bytes were taken: the end shows when everything is read, also to who does not read on.
@@ -201,6 +201,8 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
   switch (result.status) {
   case IoResult::Status::done:
     received_ += result.size;
+    if (idle_timer_ != nullptr)
+      last_activity_ = loop_.now();
     // A short read took all there was; what comes later is told. Only an end that was told already is still there.
     readable_ = result.size == wanted || hang_up_;
     return;
@@ -208,12 +210,23 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
     readable_ = hang_up_ = false;
     return;
   case IoResult::Status::end:
-    shut(CloseReason::peer_closed, {});
+    end_input();
     return;
   case IoResult::Status::failed:
     fail(result.error, "receive");
     return;
   }
+}
+
+/// The peer ended its side.
+void StreamCore::end_input() {
+  if (!options_.half_close || write_ended_) {
+    shut(CloseReason::peer_closed, {});
+    return;
+  }
+  read_ended_ = true;
+  readable_ = hang_up_ = false;
+  loop_.defer(deferred_task_); // which tells of the end, after the pending read was answered
 }
 
 /// Nobody reads, and the transport hung up: closes when nothing is unread. Data keeps the stream open until it is read.

@@ -19,6 +19,8 @@ constexpr std::size_t early_answer_size = 64 * 1024;
 std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
   if (closed_)
     return error();
+  if (write_end_wanted_)
+    return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
   const auto room = [&] { return data.size() <= options_.max_write_buffer_size - unsent_.size(); };
   if (data.size() > options_.max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
@@ -45,7 +47,7 @@ bool StreamCore::answer_early(std::uint64_t end) noexcept {
   return true;
 }
 
-void StreamCore::await_write(std::uint64_t end, WriteCompletion& completion) {
+void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion) {
   // Answered writers at the front make room before the vector grows, as in WriteQueue::append.
   if (writers_.size() == writers_.capacity() && first_writer_ > writers_.size() / 2) {
     writers_.erase(writers_.begin(), writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_));
@@ -54,7 +56,54 @@ void StreamCore::await_write(std::uint64_t end, WriteCompletion& completion) {
   const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
   const auto behind = std::upper_bound(first, writers_.end(), end,
                                        [](std::uint64_t a, const PendingWrite& b) { return a < b.end; });
-  writers_.insert(behind, {end, &completion});
+  const TimePoint deadline = timeout ? loop_.now() + *timeout : TimePoint::max();
+  writers_.insert(behind, {end, deadline, &completion});
+  if (finished_) { // the close was told already: once more, to the late one
+    finished_ = false;
+    ref();
+    loop_.defer(deferred_task_);
+  } else if (transport_ != nullptr && sent(end)) {
+    loop_.at_end_of_turn(flush_task_);
+  }
+  if (timeout)
+    check_write_deadlines();
+}
+
+/// A write that is late closes the stream: a part of it may be sent, and the rest cannot be taken back. Otherwise the timer
+/// is set for the next.
+void StreamCore::check_write_deadlines() {
+  TimePoint next = TimePoint::max();
+  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
+    if (writers_[i].completion != nullptr && !sent(writers_[i].end))
+      next = std::min(next, writers_[i].deadline);
+  if (next == TimePoint::max())
+    return;
+  if (next <= loop_.now()) {
+    close(CloseReason::timed_out, {});
+    return;
+  }
+  if (write_timer_ == nullptr)
+    write_timer_ = std::make_unique<Timer>([this] { check_write_deadlines(); });
+  write_timer_->start(loop_, next);
+}
+
+std::optional<StreamError> StreamCore::shutdown_write(std::uint64_t& end) {
+  if (closed_)
+    return error();
+  write_end_wanted_ = true;
+  end = unsent_.end();
+  loop_.at_end_of_turn(flush_task_);
+  return std::nullopt;
+}
+
+/// Everything is sent, and nothing will follow.
+void StreamCore::end_own_side() {
+  if (!write_end_wanted_ || write_ended_ || !unsent_.empty() || transport_ == nullptr)
+    return;
+  write_ended_ = true;
+  transport_->shutdown_write();
+  if (read_ended_)
+    close(CloseReason::peer_closed, {});
 }
 
 void StreamCore::cancel_write(WriteCompletion& completion) noexcept {
@@ -78,9 +127,10 @@ void StreamCore::answer_first_writer(Result<void> result) {
 void StreamCore::flush() {
   const Guard guard{*this};
   send_unsent(bytes_per_turn);
+  end_own_side();
   answer_writes();
   if (lingering_ && (unsent_.empty() || transport_ == nullptr))
-    end_linger();
+    linger_over();
 }
 
 void StreamCore::send_unsent(std::size_t most) {
@@ -103,6 +153,8 @@ void StreamCore::send_unsent(std::size_t most) {
     }
     blocked_ = false;
     unsent_.advance(result.size);
+    if (idle_timer_ != nullptr)
+      last_activity_ = loop_.now();
     sent_now += result.size;
   }
 }

@@ -28,6 +28,7 @@ enum class StreamErrc : std::uint8_t {
   invalid_argument = 5,   ///< an argument that can never work, such as an empty delimiter; nothing was started
   timed_out = 6,          ///< the operation's time is over; a read left every byte unread
   cancelled = 7,          ///< the read was cancelled; every byte stays unread
+  write_ended = 8,        ///< a write after shutdown_write; nothing was queued
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -41,6 +42,8 @@ enum class CloseReason : std::uint8_t {
   handler_ended = 6,  ///< the handler returned, or its actor ended
   handler_failed = 7, ///< the handler threw, or its actor died of an error
   shutting_down = 8,  ///< the stream actor was told to exit, or its event loop ends
+  aborted = 9,        ///< abort() here: unsent bytes were dropped, the peer sees a reset
+  timed_out = 10,     ///< a write's or a close's time was over, or nothing moved for StreamOptions::idle_timeout
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;
@@ -108,7 +111,8 @@ public:
   using StreamException::StreamException;
 };
 
-/// A second read while one is pending, or an argument that can never work; the stream is as it was.
+/// A second read while one is pending, a write after shutdown_write, or an argument that can never work; the stream is as
+/// it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;

@@ -114,8 +114,20 @@ public:
   /// while the system takes all it is given, and at most 64 KiB wait for the end of the turn, it returns at once, and
   /// the stream answers for those bytes: close() still hands them over (StreamOptions::linger_timeout). Otherwise it
   /// returns when the system took the last byte of `data`.
-  /// @throws (awaited) StreamClosedError, StreamBufferFullError
-  WriteAwaitable write(Bytes data);
+  /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out), since a part of
+  ///                 `data` may be sent
+  /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
+  WriteAwaitable write(Bytes data, Timeout timeout = no_timeout);
+
+  /// Ends our side at once behind what is unsent (half-close): the peer reads the end of its input, and further writes are
+  /// refused. Reads go on. Awaiting it waits until everything is sent. @throws (awaited) StreamClosedError
+  WriteAwaitable shutdown_write();
+
+  /// Closes, but hands over what is unsent: reads end as with close(), writes queued until now are answered when they are
+  /// sent. Then it waits for the peer to end its side, so that no reset overtakes the data. All that for `deadline` at most.
+  /// Awaiting it waits until everything is sent.
+  /// @throws (awaited) StreamClosedError: CloseReason::timed_out, or what broke the connection; the rest was dropped
+  WriteAwaitable close_after_flush(Duration deadline);
 
   // -- with completions ----------------------------------------------------------------------------------------------
 
@@ -130,13 +142,18 @@ public:
 
   /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the write is
   /// refused: then the error is returned and `completion` not called.
-  [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion);
+  [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion,
+                                                       Timeout timeout = no_timeout);
+  [[nodiscard]] std::optional<StreamError> start_shutdown_write(WriteCompletion& completion);
+  [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline, WriteCompletion& completion);
 
   /// As start_read, but always calls `callback`, once, from the loop, never from inside this call.
   void read(ReadRequest request, ReadCallback callback);
 
   /// As start_write, but always calls `callback`, once, from the loop, never from inside this call.
-  void write(Bytes data, WriteCallback callback);
+  void write(Bytes data, WriteCallback callback, Timeout timeout = no_timeout);
+  void shutdown_write(WriteCallback callback);
+  void close_after_flush(Duration deadline, WriteCallback callback);
 
   // -- closing ---------------------------------------------------------------------------------------------------------
 
@@ -144,6 +161,14 @@ public:
   /// Unsent bytes that the system does not take now are dropped, unless their write was answered already. Calling it
   /// on a closed stream does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
+
+  /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a closed stream it
+  /// ends what still lingers.
+  void abort();
+
+  /// `callback` runs once, from the loop, when the peer has ended its side (StreamOptions::half_close; without it that is the
+  /// close) or the stream closed, after the pending read was answered; also when that is so already.
+  void set_end_callback(std::function<void()> callback);
 
   /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also when the
   /// stream is closed already. A later call replaces the callback; an empty one takes it away.
@@ -255,8 +280,10 @@ public:
   void await_suspend(std::coroutine_handle<> waiter);
 
 protected:
-  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused)
-      : stream_{stream}, end_{end}, error_{refused} {}
+  /// `strict`: it is done only when the system took everything.
+  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused, Timeout timeout,
+                 bool strict)
+      : stream_{stream}, end_{end}, error_{refused}, timeout_{timeout}, strict_{strict} {}
   WriteOperation(WriteOperation&& other) noexcept;
   ~WriteOperation();
 
@@ -268,7 +295,9 @@ protected:
   IOStream stream_;
   std::uint64_t end_; ///< the write is done when this many bytes have left the stream
   std::optional<StreamError> error_;
+  Timeout timeout_;
   std::coroutine_handle<> waiter_;
+  bool strict_;
   bool awaited_ = false;
 
 private:
