@@ -51,24 +51,35 @@ Connection::~Connection() = default;
 void Connection::on_message(caf::mailbox_element& message) {
   const auto& content = message.content();
   const bool single = content.size() == 1;
-  if (single && content.match_element<ReadUntil>(0))
-    read(message, take_content<ReadUntil>(message));
-  else if (single && content.match_element<Write>(0))
+  if (single && content.match_element<Write>(0)) {
     write(message, take_content<Write>(message).data);
-  else if (single && content.match_element<ReadBytes>(0))
-    read(message, take_content<ReadBytes>(message));
-  else if (single && content.match_element<ReadUntilClose>(0))
-    read(message, ReadUntilClose{});
-  else if (single && content.match_element<Close>(0))
+  } else if (single && read_message(message)) {
+  } else if (single && content.match_element<CancelRead>(0)) {
+    stream_.cancel_read();
+    Reply{message}.deliver(*this);
+  } else if (single && content.match_element<Close>(0)) {
     close(message);
-  else if (single && content.match_element<Info>(0))
+  } else if (single && content.match_element<Info>(0)) {
     Reply{message}.deliver(*this, info());
-  else if (single && content.match_element<SetNodelay>(0)) {
+  } else if (single && content.match_element<SetNodelay>(0)) {
     stream_.set_nodelay(take_content<SetNodelay>(message).value);
     Reply{message}.deliver(*this);
   } else {
     Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
   }
+}
+
+/// Starts the read of a message that is one; else returns false.
+bool Connection::read_message(caf::mailbox_element& message) {
+  return try_read<ReadUntil>(message) || try_read<ReadBytes>(message) || try_read<ReadUntilClose>(message) ||
+         try_read<ReadUntilRegex>(message) || try_read<Peek>(message) || try_read<ReadInto>(message);
+}
+
+template <class Request> bool Connection::try_read(caf::mailbox_element& message) {
+  if (!message.content().match_element<Request>(0))
+    return false;
+  read(message, take_content<Request>(message));
+  return true;
 }
 
 void Connection::read(caf::mailbox_element& message, ReadRequest request) {

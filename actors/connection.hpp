@@ -48,6 +48,8 @@ private:
   void on_read(Result<Bytes> result) override;
   void on_write(Result<void> result) override;
 
+  bool read_message(caf::mailbox_element& message);
+  template <class Request> bool try_read(caf::mailbox_element& message);
   void read(caf::mailbox_element& message, ReadRequest request);
   void write(caf::mailbox_element& message, Bytes data);
   void close(caf::mailbox_element& message);

@@ -23,9 +23,15 @@ const char* to_string(StreamErrc code) noexcept {
   case StreamErrc::buffer_full:
     return "more than the stream's buffer may hold";
   case StreamErrc::unsatisfiable_read:
-    return "the delimiter does not end within max_bytes";
+    return "no match ends within max_bytes";
   case StreamErrc::invalid_argument:
     return "argument that can never work";
+  case StreamErrc::timed_out:
+    return "the time of the operation is over";
+  case StreamErrc::cancelled:
+    return "the read was cancelled";
+  case StreamErrc::write_ended:
+    return "writing was ended by shutdown_write";
   }
   return "unknown stream error";
 }
@@ -50,6 +56,10 @@ const char* to_string(CloseReason reason) noexcept {
     return "its handler failed";
   case CloseReason::shutting_down:
     return "shutting down";
+  case CloseReason::aborted:
+    return "aborted here";
+  case CloseReason::timed_out:
+    return "timed out";
   }
   return "unknown reason";
 }
@@ -71,12 +81,18 @@ std::string to_string(const StreamError& error) {
 void throw_error(const StreamError& error) {
   switch (error.code) {
   case StreamErrc::closed:
-  case StreamErrc::unsatisfiable_read:
     throw StreamClosedError{error};
+  case StreamErrc::unsatisfiable_read:
+    throw UnsatisfiableReadError{error};
+  case StreamErrc::timed_out:
+    throw TimeoutError{error};
+  case StreamErrc::cancelled:
+    throw CancelledError{error};
   case StreamErrc::buffer_full:
     throw StreamBufferFullError{error};
   case StreamErrc::already_reading:
   case StreamErrc::invalid_argument:
+  case StreamErrc::write_ended:
     break;
   }
   throw StreamUsageError{error};

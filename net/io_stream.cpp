@@ -84,37 +84,87 @@ IOStream::~IOStream() {
     core_->deref();
 }
 
-ReadAwaitable IOStream::read_bytes(std::size_t num_bytes, bool partial) {
-  return {*this, ReadBytes{num_bytes, partial}};
+ReadAwaitable IOStream::read(ReadRequest request) {
+  return {*this, std::move(request)};
 }
 
-ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes) {
-  return {*this, ReadUntil{std::string{delimiter}, max_bytes}};
+ReadAwaitable IOStream::read_bytes(std::size_t num_bytes, bool partial, Timeout timeout) {
+  return {*this, ReadBytes{num_bytes, partial, timeout}};
 }
 
-ReadAwaitable IOStream::read_until_close() {
-  return {*this, ReadUntilClose{}};
+ReadIntoAwaitable IOStream::read_into(MutableBytes buffer, bool partial, Timeout timeout) {
+  return {*this, ReadInto{std::move(buffer), partial, timeout}};
 }
 
-WriteAwaitable IOStream::write(Bytes data) {
+ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes, Timeout timeout,
+                                   LimitPolicy on_limit) {
+  return {*this, ReadUntil{std::string{delimiter}, max_bytes, timeout, on_limit}};
+}
+
+ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes, Timeout timeout,
+                                         LimitPolicy on_limit) {
+  return {*this, ReadUntilRegex{regex, max_bytes, timeout, on_limit}};
+}
+
+ReadAwaitable IOStream::read_until_close(Timeout timeout) {
+  return {*this, ReadUntilClose{timeout}};
+}
+
+ReadAwaitable IOStream::peek(std::size_t num_bytes, Timeout timeout) {
+  return {*this, Peek{num_bytes, timeout}};
+}
+
+WriteAwaitable IOStream::write(Bytes data, Timeout timeout) {
   std::uint64_t end = 0;
   const auto refused = core_->queue_write(std::move(data), end);
-  return {*this, end, refused};
+  return {*this, end, refused, timeout, false};
+}
+
+WriteAwaitable IOStream::shutdown_write() {
+  std::uint64_t end = 0;
+  const auto refused = core_->shutdown_write(end);
+  return {*this, end, refused, no_timeout, true};
+}
+
+WriteAwaitable IOStream::close_after_flush(Duration deadline) {
+  std::uint64_t end = 0;
+  const auto refused = core_->close_after_flush(deadline, end);
+  return {*this, end, refused, no_timeout, true};
 }
 
 std::optional<Result<Bytes>> IOStream::start_read(ReadRequest request, ReadCompletion& completion) {
   return core_->start_read(std::move(request), completion);
 }
 
-void IOStream::cancel_read(ReadCompletion& completion) noexcept {
-  core_->cancel_read(completion);
+void IOStream::forget_read(ReadCompletion& completion) noexcept {
+  core_->forget_read(completion);
 }
 
-std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& completion) {
+void IOStream::cancel_read() {
+  core_->end_read(StreamErrc::cancelled);
+}
+
+std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& completion, Timeout timeout) {
   std::uint64_t end = 0;
   if (auto refused = core_->queue_write(std::move(data), end))
     return refused;
-  core_->await_write(end, completion);
+  core_->await_write(end, timeout, completion);
+  return std::nullopt;
+}
+
+std::optional<StreamError> IOStream::start_shutdown_write(WriteCompletion& completion) {
+  std::uint64_t end = 0;
+  if (auto refused = core_->shutdown_write(end))
+    return refused;
+  core_->await_write(end, no_timeout, completion);
+  return std::nullopt;
+}
+
+std::optional<StreamError> IOStream::start_close_after_flush(Duration deadline, WriteCompletion& completion) {
+  std::uint64_t end = 0;
+  if (auto refused = core_->close_after_flush(deadline, end))
+    return refused;
+  core_->await_write(end, no_timeout, completion);
   return std::nullopt;
 }
 
@@ -130,15 +180,44 @@ void IOStream::read(ReadRequest request, ReadCallback callback) {
   static_cast<void>(operation.release()); // it deletes itself
 }
 
-void IOStream::write(Bytes data, WriteCallback callback) {
-  auto operation = std::make_unique<CallbackWrite>(*this, std::move(callback));
-  if (const auto refused = start_write(std::move(data), *operation))
+namespace {
+
+/// Starts what `start` starts, which takes a completion and may refuse, and calls `callback` with the outcome.
+template <class Start> void write_with_callback(const IOStream& stream, IOStream::WriteCallback callback, Start start) {
+  auto operation = std::make_unique<CallbackWrite>(stream, std::move(callback));
+  if (const auto refused = start(*operation))
     operation->finish_later(*refused);
   static_cast<void>(operation.release()); // it deletes itself
 }
 
+} // namespace
+
+void IOStream::write(Bytes data, WriteCallback callback, Timeout timeout) {
+  write_with_callback(*this, std::move(callback), [&](WriteCompletion& completion) {
+    return start_write(std::move(data), completion, timeout);
+  });
+}
+
+void IOStream::shutdown_write(WriteCallback callback) {
+  write_with_callback(*this, std::move(callback),
+                      [&](WriteCompletion& completion) { return start_shutdown_write(completion); });
+}
+
+void IOStream::close_after_flush(Duration deadline, WriteCallback callback) {
+  write_with_callback(*this, std::move(callback),
+                      [&](WriteCompletion& completion) { return start_close_after_flush(deadline, completion); });
+}
+
 void IOStream::close(CloseReason reason, std::error_code real_error) {
   core_->close(reason, real_error);
+}
+
+void IOStream::abort() {
+  core_->abort();
+}
+
+void IOStream::set_end_callback(std::function<void()> callback) {
+  core_->set_end_callback(std::move(callback));
 }
 
 void IOStream::set_close_callback(std::function<void()> callback) {
@@ -181,7 +260,7 @@ EventLoop& IOStream::loop() const noexcept {
 
 ReadOperation::~ReadOperation() {
   if (waiter_ && !result_)
-    stream_.cancel_read(*this);
+    stream_.forget_read(*this);
 }
 
 bool ReadOperation::await_suspend(std::coroutine_handle<> waiter) {
@@ -200,7 +279,8 @@ void ReadOperation::on_read(Result<Bytes> result) {
 // -- awaited writes ------------------------------------------------------------------------------------------------------
 
 WriteOperation::WriteOperation(WriteOperation&& other) noexcept
-    : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, awaited_{std::exchange(other.awaited_, true)} {}
+    : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, timeout_{other.timeout_}, strict_{other.strict_},
+      awaited_{std::exchange(other.awaited_, true)} {}
 
 WriteOperation::~WriteOperation() {
   if (waiter_)
@@ -212,7 +292,11 @@ WriteOperation::~WriteOperation() {
 }
 
 bool WriteOperation::await_ready() {
-  if (error_ || stream_.core_->answer_early(end_))
+  if (error_)
+    return true;
+  if (strict_) // its answer comes from the stream, which may be closed and still send
+    return false;
+  if (stream_.core_->answer_early(end_))
     return true;
   if (stream_.closed())
     error_ = stream_.error();
@@ -220,7 +304,7 @@ bool WriteOperation::await_ready() {
 }
 
 void WriteOperation::await_suspend(std::coroutine_handle<> waiter) {
-  stream_.core_->await_write(end_, *this);
+  stream_.core_->await_write(end_, timeout_, *this);
   waiter_ = waiter;
 }
 

@@ -72,6 +72,23 @@ Bytes ReadBuffer::take(std::size_t size) noexcept {
   return taken;
 }
 
+Bytes ReadBuffer::peek(std::size_t size) const noexcept {
+  return size == 0 ? Bytes{} : Bytes{*block_, begin_, size};
+}
+
+void ReadBuffer::put_back(std::string_view bytes) {
+  if (bytes.empty())
+    return;
+  detail::Block* joined = detail::Block::make(bytes.size() + size());
+  std::memcpy(joined->data(), bytes.data(), bytes.size());
+  if (!empty())
+    std::memcpy(joined->data() + bytes.size(), block_->data() + begin_, size());
+  const std::size_t unread = bytes.size() + size();
+  release();
+  block_ = joined;
+  end_ = unread;
+}
+
 void ReadBuffer::shrink() noexcept {
   constexpr std::size_t small = 512;
   if (block_ == nullptr || block_->capacity() <= small || block_->capacity() / 4 < size())

@@ -37,6 +37,12 @@ public:
   /// Takes the first `size` bytes out, at most all, without copying.
   Bytes take(std::size_t size) noexcept;
 
+  /// The first `size` bytes, at most all, which stay unread.
+  [[nodiscard]] Bytes peek(std::size_t size) const noexcept;
+
+  /// Puts bytes back to the front. @throws std::bad_alloc
+  void put_back(std::string_view bytes);
+
   /// Gives back memory that is large for what is unread; for a stream that is about to wait. Keeps everything where
   /// there is no memory for a smaller block.
   void shrink() noexcept;

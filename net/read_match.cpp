@@ -11,16 +11,35 @@ std::optional<StreamErrc> ReadMatch::check(const ReadRequest& request, std::size
   if (const auto* bytes = std::get_if<ReadBytes>(&request)) {
     if (!bytes->partial && bytes->num_bytes > max_buffer_size)
       return StreamErrc::buffer_full;
+  } else if (const auto* peek = std::get_if<Peek>(&request)) {
+    if (peek->num_bytes > max_buffer_size)
+      return StreamErrc::buffer_full;
   } else if (const auto* until = std::get_if<ReadUntil>(&request)) {
     if (until->delimiter.empty())
+      return StreamErrc::invalid_argument;
+  } else if (const auto* match = std::get_if<ReadUntilRegex>(&request)) {
+    if (match->regex.pattern().empty())
       return StreamErrc::invalid_argument;
   }
   return std::nullopt;
 }
 
-void ReadMatch::start(ReadRequest request) noexcept {
+template <class Request> void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
+  limit_policy_ = request.on_limit;
+  if (request.max_bytes && *request.max_bytes <= max_buffer_size)
+    return;
+  request.max_bytes = max_buffer_size;
+  limit_error_ = StreamErrc::buffer_full;
+}
+
+void ReadMatch::start(ReadRequest request, std::size_t max_buffer_size) noexcept {
   request_ = std::move(request);
   searched_ = 0;
+  limit_error_ = StreamErrc::unsatisfiable_read;
+  if (auto* until = std::get_if<ReadUntil>(&request_))
+    bound(*until, max_buffer_size);
+  else if (auto* match = std::get_if<ReadUntilRegex>(&request_))
+    bound(*match, max_buffer_size);
 }
 
 ReadMatch::Outcome ReadMatch::find(std::string_view unread) {
@@ -32,6 +51,11 @@ ReadMatch::Outcome ReadMatch::find(std::string_view unread) {
       return {Kind::satisfied, bytes->num_bytes};
     if (bytes->partial && !unread.empty())
       return {Kind::satisfied, unread.size()};
+  } else if (const auto* match = std::get_if<ReadUntilRegex>(&request_)) {
+    return find_match(*match, unread);
+  } else if (const auto* peek = std::get_if<Peek>(&request_)) {
+    if (unread.size() >= peek->num_bytes)
+      return {Kind::satisfied, peek->num_bytes};
   }
   return {Kind::wants_more};
 }
@@ -40,7 +64,7 @@ ReadMatch::Outcome ReadMatch::find_delimiter(const ReadUntil& request, std::stri
   using Kind = Outcome::Kind;
   const std::string_view delimiter = request.delimiter;
   // A match counts only when it ends within max_bytes, so nothing behind that is searched.
-  const std::string_view window = unread.substr(0, request.max_bytes.value_or(unread.size()));
+  const std::string_view window = unread.substr(0, *request.max_bytes);
   const std::size_t found = window.find(delimiter, searched_);
   if (found != std::string_view::npos)
     return {Kind::satisfied, found + delimiter.size()};
@@ -48,6 +72,17 @@ ReadMatch::Outcome ReadMatch::find_delimiter(const ReadUntil& request, std::stri
     return {Kind::unsatisfiable};
   if (window.size() >= delimiter.size())
     searched_ = window.size() - (delimiter.size() - 1);
+  return {Kind::wants_more};
+}
+
+ReadMatch::Outcome ReadMatch::find_match(const ReadUntilRegex& request, std::string_view unread) {
+  using Kind = Outcome::Kind;
+  const std::string_view window = unread.substr(0, *request.max_bytes);
+  if (const auto end = request.regex.find_end(window, searched_))
+    return {Kind::satisfied, *end};
+  if (window.size() < unread.size())
+    return {Kind::unsatisfiable};
+  searched_ = window.size();
   return {Kind::wants_more};
 }
 

@@ -22,7 +22,7 @@ public:
     enum class Kind : unsigned char {
       satisfied,     ///< by the first `size` unread bytes
       wants_more,    ///< than is unread
-      unsatisfiable, ///< the match cannot end within max_bytes any more
+      unsatisfiable, ///< no match can end within max_bytes any more
     };
     Kind kind;
     std::size_t size = 0;
@@ -31,20 +31,32 @@ public:
   /// The reason why `request` can never work on a stream that keeps at most `max_buffer_size` bytes, if there is one.
   static std::optional<StreamErrc> check(const ReadRequest& request, std::size_t max_buffer_size) noexcept;
 
-  /// Begins to match `request`, which check() has let pass.
-  void start(ReadRequest request) noexcept;
+  /// Begins to match `request`, which check() has let pass. A match must end within `max_buffer_size`, too.
+  void start(ReadRequest request, std::size_t max_buffer_size) noexcept;
 
   /// Looks at all unread bytes; between two calls they may only have grown at their end.
   [[nodiscard]] Outcome find(std::string_view unread);
 
-  /// What the read makes of the end of input, after find() wanted more: with a read_until_close, all that is unread.
+  /// The satisfied read leaves its bytes unread.
+  [[nodiscard]] bool peeks() const noexcept { return std::holds_alternative<Peek>(request_); }
+  /// The end of input satisfies the read, after find() wanted more.
   [[nodiscard]] bool satisfied_by_end() const noexcept { return std::holds_alternative<ReadUntilClose>(request_); }
+  /// The buffer of a ReadInto, else null.
+  [[nodiscard]] ReadInto* into() noexcept { return std::get_if<ReadInto>(&request_); }
+
+  /// What an unsatisfiable read fails with, and whether its stream closes.
+  [[nodiscard]] StreamErrc limit_error() const noexcept { return limit_error_; }
+  [[nodiscard]] LimitPolicy limit_policy() const noexcept { return limit_policy_; }
 
 private:
+  template <class Request> void bound(Request& request, std::size_t max_buffer_size) noexcept;
   Outcome find_delimiter(const ReadUntil& request, std::string_view unread);
+  Outcome find_match(const ReadUntilRegex& request, std::string_view unread);
 
   ReadRequest request_;
-  std::size_t searched_ = 0; ///< a delimiter does not begin before this position
+  std::size_t searched_ = 0; ///< a delimiter does not begin, a match does not end before this position
+  StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
+  LimitPolicy limit_policy_ = LimitPolicy::close;
 };
 
 } // namespace squall

@@ -121,6 +121,15 @@ std::error_code take_error(int fd) noexcept {
   return error > 0 ? std::error_code{error, std::generic_category()} : std::error_code{};
 }
 
+void shutdown_write(int fd) noexcept {
+  ::shutdown(fd, SHUT_WR);
+}
+
+void set_abort(int fd) noexcept {
+  const linger at_once{1, 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 void set_nodelay(int fd, bool value) noexcept {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0);
 }

@@ -26,6 +26,10 @@ IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
 /// The pending error of a socket (SO_ERROR).
 std::error_code take_error(int fd) noexcept;
 
+/// SHUT_WR and SO_LINGER with 0 seconds; see Transport.
+void shutdown_write(int fd) noexcept;
+void set_abort(int fd) noexcept;
+
 /// Does nothing where the socket is not TCP.
 void set_nodelay(int fd, bool value) noexcept;
 

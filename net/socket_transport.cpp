@@ -19,6 +19,8 @@ public:
   IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override {
     return socket_api::send(socket_.fd(), pieces, count);
   }
+  void shutdown_write() noexcept override { socket_api::shutdown_write(socket_.fd()); }
+  void set_abort() noexcept override { socket_api::set_abort(socket_.fd()); }
   [[nodiscard]] std::error_code get_fd_error() noexcept override { return socket_api::take_error(socket_.fd()); }
   void set_nodelay(bool value) noexcept override { socket_api::set_nodelay(socket_.fd(), value); }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -30,7 +31,10 @@ public:
   void deref() noexcept;
 
   std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
-  void cancel_read(ReadCompletion& completion) noexcept;
+  /// Forgets the read of `completion`.
+  void forget_read(ReadCompletion& completion) noexcept;
+  /// Ends the pending read, if there is one, with `code`.
+  void end_read(StreamErrc code);
 
   /// Queues a write and tells the position of its end, or refuses it.
   std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
@@ -38,11 +42,18 @@ public:
   /// answers for its bytes.
   bool answer_early(std::uint64_t end) noexcept;
   /// Answers when the write that ends at `end` is done.
-  void await_write(std::uint64_t end, WriteCompletion& completion);
+  void await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion);
   void cancel_write(WriteCompletion& completion) noexcept;
   [[nodiscard]] bool sent(std::uint64_t end) const noexcept { return end <= unsent_.begin(); }
 
+  /// Refuses further writes and ends our side behind what is unsent, which `end` tells.
+  std::optional<StreamError> shutdown_write(std::uint64_t& end);
+
   void close(CloseReason reason, std::error_code real_error);
+  /// Closes, but sends what is unsent, which `end` tells, for at most `deadline`.
+  std::optional<StreamError> close_after_flush(Duration deadline, std::uint64_t& end);
+  void abort();
+  void set_end_callback(std::function<void()> callback);
   void set_close_callback(std::function<void()> callback);
   void set_nodelay(bool value) noexcept;
 
@@ -54,8 +65,23 @@ public:
   [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
 
 private:
-  /// Keeps the stream while one of its own functions runs, whatever a completion lets go.
-  class Guard;
+  /// Keeps the stream while one of its own functions runs, whatever a completion lets go. When a completion throws, what
+  /// it kept from running follows in the next phases of the loop.
+  class Guard {
+  public:
+    explicit Guard(StreamCore& core) noexcept : core_{core}, exceptions_{std::uncaught_exceptions()} { core_.ref(); }
+    Guard(const Guard&) = delete;
+    Guard& operator=(const Guard&) = delete;
+    ~Guard() {
+      if (std::uncaught_exceptions() > exceptions_)
+        core_.go_on_later();
+      core_.deref();
+    }
+
+  private:
+    StreamCore& core_;
+    int exceptions_;
+  };
   /// Runs one of the functions below in a phase of the loop.
   struct Task final : LoopTask {
     Task(StreamCore& owner, void (StreamCore::*step)()) noexcept : core{owner}, function{step} {}
@@ -65,6 +91,7 @@ private:
   };
   struct PendingWrite {
     std::uint64_t end;
+    TimePoint deadline; ///< TimePoint::max() where there is none
     WriteCompletion* completion;
   };
 
@@ -74,27 +101,40 @@ private:
 
   // -- reading
   std::optional<Result<Bytes>> advance_read();
-  std::optional<Result<Bytes>> fail_read(StreamErrc limit);
+  std::optional<Result<Bytes>> advance_read_into(ReadInto& into);
+  std::optional<Result<Bytes>> pass_limit(StreamErrc limit);
   Result<Bytes> final_read_outcome();
+  [[nodiscard]] bool may_receive() noexcept;
   void continue_read();
-  bool receive();
+  void leave_read() noexcept;
+  void receive();
+  void receive_into(ReadInto& into);
+  void received(const IoResult& result, std::size_t wanted);
+  void after_read() noexcept;
   void notice_end();
+  void end_input();
   bool spend_operation() noexcept;
 
   // -- writing
   void flush();
   void send_unsent(std::size_t most);
   void answer_writes();
+  void end_own_side();
+  void check_write_deadlines();
   void answer_first_writer(Result<void> result);
 
   // -- closing
-  void shut(CloseReason reason, std::error_code real_error);
+  void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
   void fail(int error, const char* what);
-  void begin_linger();
+  void begin_linger(Timeout flush_for);
   void end_linger() noexcept;
+  void linger_over() noexcept;
+  void discard_input();
+  void check_idle();
   void release_transport() noexcept;
   void finish_close();
   void run_deferred();
+  void go_on();
   void go_on_later() noexcept;
 
   EventLoop& loop_;
@@ -104,14 +144,20 @@ private:
   ReadBuffer unread_;
   ReadMatch match_;
   ReadCompletion* reader_ = nullptr; ///< of the pending read
-  StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
+  std::size_t into_size_ = 0;        ///< bytes that lie in the buffer of a ReadInto
+  std::unique_ptr<Timer> read_timer_;
 
   WriteQueue unsent_;
   std::vector<PendingWrite> writers_; ///< in order of their ends
   std::size_t first_writer_ = 0;      ///< those before it are answered
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
+  std::unique_ptr<Timer> write_timer_;
+
   std::function<void()> close_callback_;
+  std::function<void()> end_callback_;
+  std::unique_ptr<Timer> idle_timer_; ///< only with an idle_timeout
+  TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
   Task deferred_task_{*this, &StreamCore::run_deferred};
   Task flush_task_{*this, &StreamCore::flush};
@@ -121,7 +167,11 @@ private:
   bool started_closed_ = false; ///< the read began after the close
   bool closed_ = false;
   bool finished_ = false;  ///< the close is over: writers and close callback were told
-  bool lingering_ = false; ///< closed, but answered bytes are still to be sent
+  bool lingering_ = false; ///< closed, but there are bytes to send
+  bool flushing_ = false;  ///< it lingers for close_after_flush: the close is over when the lingering is
+  bool read_ended_ = false;      ///< with half_close: the peer ended its side
+  bool write_end_wanted_ = false; ///< by shutdown_write
+  bool write_ended_ = false;
   bool readable_ = true;   ///< a read may find something
   bool hang_up_ = false;   ///< a read will find the end, or an error
   bool blocked_ = false;   ///< the transport takes nothing until it tells that it is writable

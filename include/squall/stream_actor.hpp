@@ -23,8 +23,12 @@
 namespace squall {
 
 using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),      //
+                               caf::result<Bytes>(ReadInto),       //
                                caf::result<Bytes>(ReadUntil),      //
+                               caf::result<Bytes>(ReadUntilRegex), //
                                caf::result<Bytes>(ReadUntilClose), //
+                               caf::result<Bytes>(Peek),           //
+                               caf::result<void>(CancelRead),      //
                                caf::result<void>(Write),           //
                                caf::result<void>(Close),           //
                                caf::result<void>(SetNodelay),      //

@@ -2,8 +2,8 @@
 //
 // stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
 //
-// ReadBytes, ReadUntil, ReadUntilClose and Write are those of net/stream_requests.hpp. All messages but AddSockets and
-// AddSocket, whose sockets belong to one process, can be sent to another node once init_messages has been called.
+// The reads and Write are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket and ReadInto, whose
+// sockets and buffers belong to one process, can be sent to another node once init_messages has been called.
 //
 // Ownership  Messages own what they hold; Bytes are shared and immutable.
 #pragma once
@@ -27,6 +27,11 @@ namespace squall {
 /// Closes the stream; see IOStream::close. Answered when it is closed; a closed stream answers at once.
 struct Close {
   friend bool operator==(const Close&, const Close&) = default;
+};
+
+/// Ends the pending read, if there is one: it is answered with StreamErrc::cancelled, every byte stays unread.
+struct CancelRead {
+  friend bool operator==(const CancelRead&, const CancelRead&) = default;
 };
 
 /// TCP_NODELAY on or off; does nothing where there is no such thing.
@@ -119,23 +124,90 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadBytes& x) {
-  std::uint64_t num_bytes = x.num_bytes;
-  return f(caf::meta::type_name("squall::ReadBytes"), num_bytes, x.partial, caf::meta::load_callback([&] {
-             x.num_bytes = static_cast<std::size_t>(num_bytes);
+namespace detail {
+
+/// An optional of something that is a number, as two fields.
+template <class T> struct OptionalField {
+  template <class Number> OptionalField(const std::optional<T>& from, Number (*to_number)(const T&))
+      : present{from.has_value()}, number{from ? static_cast<std::int64_t>(to_number(*from)) : 0} {}
+  bool present;
+  std::int64_t number;
+};
+
+inline std::int64_t count_of(const Duration& time) {
+  return time.count();
+}
+inline std::int64_t size_of(const std::size_t& size) {
+  return static_cast<std::int64_t>(size);
+}
+
+inline Timeout to_timeout(const OptionalField<Duration>& field) {
+  return field.present ? Timeout{Duration{field.number}} : no_timeout;
+}
+
+/// The bounds that reads of an unknown length share.
+template <class Inspector, class Request, class... Fields>
+typename Inspector::result_type inspect_bounded(Inspector& f, const char* name, Request& x, Fields&... fields) {
+  OptionalField<std::size_t> max_bytes{x.max_bytes, size_of};
+  OptionalField<Duration> timeout{x.timeout, count_of};
+  auto on_limit = static_cast<std::uint8_t>(x.on_limit);
+  return f(caf::meta::type_name(name), fields..., max_bytes.present, max_bytes.number, timeout.present, timeout.number,
+           on_limit, caf::meta::load_callback([&] {
+             x.max_bytes = max_bytes.present ? std::optional{static_cast<std::size_t>(max_bytes.number)} : std::nullopt;
+             x.timeout = to_timeout(timeout);
+             x.on_limit = static_cast<LimitPolicy>(on_limit);
              return caf::error{};
            }));
+}
+
+/// A number of bytes to wait for.
+template <class Inspector, class Request, class... Fields>
+typename Inspector::result_type inspect_counted(Inspector& f, const char* name, Request& x, Fields&... fields) {
+  std::uint64_t num_bytes = x.num_bytes;
+  OptionalField<Duration> timeout{x.timeout, count_of};
+  return f(caf::meta::type_name(name), num_bytes, fields..., timeout.present, timeout.number,
+           caf::meta::load_callback([&] {
+             x.num_bytes = static_cast<std::size_t>(num_bytes);
+             x.timeout = to_timeout(timeout);
+             return caf::error{};
+           }));
+}
+
+} // namespace detail
+
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Regex& x) {
+  std::string pattern = x.pattern();
+  return f(caf::meta::type_name("squall::Regex"), pattern, caf::meta::load_callback([&]() -> caf::error {
+             try {
+               x = Regex{pattern};
+               return {};
+             } catch (const std::invalid_argument&) {
+               return caf::make_error(caf::sec::invalid_argument, pattern);
+             }
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadBytes& x) {
+  return detail::inspect_counted(f, "squall::ReadBytes", x, x.partial);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Peek& x) {
+  return detail::inspect_counted(f, "squall::Peek", x);
 }
 template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntil& x) {
-  bool bounded = x.max_bytes.has_value();
-  std::uint64_t max_bytes = x.max_bytes.value_or(0);
-  return f(caf::meta::type_name("squall::ReadUntil"), x.delimiter, bounded, max_bytes, caf::meta::load_callback([&] {
-             x.max_bytes = bounded ? std::optional{static_cast<std::size_t>(max_bytes)} : std::nullopt;
+  return detail::inspect_bounded(f, "squall::ReadUntil", x, x.delimiter);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilRegex& x) {
+  return detail::inspect_bounded(f, "squall::ReadUntilRegex", x, x.regex);
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilClose& x) {
+  detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
+  return f(caf::meta::type_name("squall::ReadUntilClose"), timeout.present, timeout.number,
+           caf::meta::load_callback([&] {
+             x.timeout = detail::to_timeout(timeout);
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilClose&) {
-  return f(caf::meta::type_name("squall::ReadUntilClose"));
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, CancelRead&) {
+  return f(caf::meta::type_name("squall::CancelRead"));
 }
 template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Write& x) {
   return f(caf::meta::type_name("squall::Write"), x.data);
@@ -188,15 +260,19 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
 CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
 
 CAF_ADD_TYPE_ID(squall, (squall::Bytes))
+CAF_ADD_TYPE_ID(squall, (squall::CancelRead))
 CAF_ADD_TYPE_ID(squall, (squall::Close))
 CAF_ADD_TYPE_ID(squall, (squall::Endpoint))
 CAF_ADD_TYPE_ID(squall, (squall::Info))
 CAF_ADD_TYPE_ID(squall, (squall::Listen))
 CAF_ADD_TYPE_ID(squall, (squall::ListenerInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Listening))
+CAF_ADD_TYPE_ID(squall, (squall::Peek))
 CAF_ADD_TYPE_ID(squall, (squall::ReadBytes))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntil))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
+CAF_ADD_TYPE_ID(squall, (squall::ReadUntilRegex))
+CAF_ADD_TYPE_ID(squall, (squall::Regex))
 CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
 CAF_ADD_TYPE_ID(squall, (squall::Stop))
 CAF_ADD_TYPE_ID(squall, (squall::StreamInfo))
@@ -206,3 +282,4 @@ CAF_END_TYPE_ID_BLOCK(squall)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSocket)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSockets)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::ReadInto)

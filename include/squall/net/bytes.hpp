@@ -121,4 +121,42 @@ private:
   std::size_t size_ = 0;
 };
 
+/// A buffer of fixed size to read into; copies share it.
+///
+/// Ownership  The memory lives as long as one of its holders: the caller, or the stream that reads into it.
+/// Threads    Who writes to it while a stream reads into it races with the stream.
+class MutableBytes {
+public:
+  MutableBytes() noexcept = default; ///< of size 0
+  /// @throws std::bad_alloc
+  explicit MutableBytes(std::size_t size);
+  MutableBytes(const MutableBytes& other) noexcept : block_{other.block_}, size_{other.size_} {
+    if (block_ != nullptr)
+      block_->ref();
+  }
+  MutableBytes(MutableBytes&& other) noexcept
+      : block_{std::exchange(other.block_, nullptr)}, size_{std::exchange(other.size_, 0)} {}
+  MutableBytes& operator=(MutableBytes other) noexcept {
+    std::swap(block_, other.block_);
+    std::swap(size_, other.size_);
+    return *this;
+  }
+  ~MutableBytes() {
+    if (block_ != nullptr)
+      block_->deref();
+  }
+
+  [[nodiscard]] char* data() const noexcept { return block_ == nullptr ? nullptr : block_->data(); }
+  [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+  /// The first `count` bytes, at most all, sharing the memory: they change when the buffer is written again.
+  [[nodiscard]] Bytes front(std::size_t count) const noexcept {
+    return block_ == nullptr ? Bytes{} : Bytes{*block_, 0, count < size_ ? count : size_};
+  }
+
+private:
+  detail::Block* block_ = nullptr;
+  std::size_t size_ = 0;
+};
+
 } // namespace squall

@@ -24,8 +24,11 @@ enum class StreamErrc : std::uint8_t {
   closed = 1,             ///< the stream closed before the operation was done; CloseReason says why
   already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
   buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
-  unsatisfiable_read = 4, ///< the delimiter does not end within max_bytes; the stream closes
+  unsatisfiable_read = 4, ///< no match ends within max_bytes; with LimitPolicy::keep: the stream is as it was
   invalid_argument = 5,   ///< an argument that can never work, such as an empty delimiter; nothing was started
+  timed_out = 6,          ///< the operation's time is over; a read left every byte unread
+  cancelled = 7,          ///< the read was cancelled; every byte stays unread
+  write_ended = 8,        ///< a write after shutdown_write; nothing was queued
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -39,6 +42,8 @@ enum class CloseReason : std::uint8_t {
   handler_ended = 6,  ///< the handler returned, or its actor ended
   handler_failed = 7, ///< the handler threw, or its actor died of an error
   shutting_down = 8,  ///< the stream actor was told to exit, or its event loop ends
+  aborted = 9,        ///< abort() here: unsent bytes were dropped, the peer sees a reset
+  timed_out = 10,     ///< a write's or a close's time was over, or nothing moved for StreamOptions::idle_timeout
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;
@@ -88,7 +93,26 @@ public:
   using StreamException::StreamException;
 };
 
-/// A second read while one is pending, or an argument that can never work; the stream is as it was.
+/// No match ends within max_bytes of a read with LimitPolicy::keep; the stream is as it was.
+class UnsatisfiableReadError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// The time of an operation is over. After a read the stream is idle with every byte unread.
+class TimeoutError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// The read was cancelled; the stream is idle with every byte unread.
+class CancelledError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// A second read while one is pending, a write after shutdown_write, or an argument that can never work; the stream is as
+/// it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;

@@ -37,9 +37,10 @@ namespace squall {
 
 class StreamCore;
 class ReadAwaitable;
+class ReadIntoAwaitable;
 class WriteAwaitable;
 
-/// Hears the outcome of a read that could not be answered at once. Must live until then, or until cancel_read.
+/// Hears the outcome of a read that could not be answered at once. Must live until then, or until forget_read.
 class ReadCompletion {
 public:
   virtual void on_read(Result<Bytes> result) = 0;
@@ -82,22 +83,53 @@ public:
 
   // -- in coroutines: co_await each; nothing starts before that, but for write -------------------------------------
 
-  /// See ReadBytes. @returns (awaited) Bytes @throws StreamClosedError, StreamBufferFullError, StreamUsageError
-  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false);
+  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are short for it.
+  /// @returns (awaited) Bytes
+  /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
+  ///         StreamUsageError for a second read; and what the request names
+  [[nodiscard]] ReadAwaitable read(ReadRequest request);
 
-  /// See ReadUntil. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
+  /// See ReadBytes. @throws also StreamBufferFullError
+  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false, Timeout timeout = no_timeout);
+
+  /// See ReadInto. @returns (awaited) std::size_t: how many bytes at the front of `buffer` were filled
+  [[nodiscard]] ReadIntoAwaitable read_into(MutableBytes buffer, bool partial = false, Timeout timeout = no_timeout);
+
+  /// See ReadUntil. @throws also UnsatisfiableReadError, with LimitPolicy::keep
   [[nodiscard]] ReadAwaitable read_until(std::string_view delimiter,
-                                         std::optional<std::size_t> max_bytes = std::nullopt);
+                                         std::optional<std::size_t> max_bytes = std::nullopt,
+                                         Timeout timeout = no_timeout, LimitPolicy on_limit = LimitPolicy::close);
 
-  /// See ReadUntilClose. @returns (awaited) Bytes @throws StreamClosedError, StreamUsageError
-  [[nodiscard]] ReadAwaitable read_until_close();
+  /// See ReadUntilRegex. @throws also UnsatisfiableReadError, with LimitPolicy::keep
+  [[nodiscard]] ReadAwaitable read_until_regex(const Regex& regex,
+                                               std::optional<std::size_t> max_bytes = std::nullopt,
+                                               Timeout timeout = no_timeout,
+                                               LimitPolicy on_limit = LimitPolicy::close);
+
+  /// See ReadUntilClose.
+  [[nodiscard]] ReadAwaitable read_until_close(Timeout timeout = no_timeout);
+
+  /// See Peek. @throws also StreamBufferFullError
+  [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write. Awaiting it is how a handler keeps pace with a slow peer:
   /// while the system takes all it is given, and at most 64 KiB wait for the end of the turn, it returns at once, and
   /// the stream answers for those bytes: close() still hands them over (StreamOptions::linger_timeout). Otherwise it
   /// returns when the system took the last byte of `data`.
-  /// @throws (awaited) StreamClosedError, StreamBufferFullError
-  WriteAwaitable write(Bytes data);
+  /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out), since a part of
+  ///                 `data` may be sent
+  /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
+  WriteAwaitable write(Bytes data, Timeout timeout = no_timeout);
+
+  /// Ends our side at once behind what is unsent (half-close): the peer reads the end of its input, and further writes are
+  /// refused. Reads go on. Awaiting it waits until everything is sent. @throws (awaited) StreamClosedError
+  WriteAwaitable shutdown_write();
+
+  /// Closes, but hands over what is unsent: reads end as with close(), writes queued until now are answered when they are
+  /// sent. Then it waits for the peer to end its side, so that no reset overtakes the data. All that for `deadline` at most.
+  /// Awaiting it waits until everything is sent.
+  /// @throws (awaited) StreamClosedError: CloseReason::timed_out, or what broke the connection; the rest was dropped
+  WriteAwaitable close_after_flush(Duration deadline);
 
   // -- with completions ----------------------------------------------------------------------------------------------
 
@@ -105,11 +137,17 @@ public:
   std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
 
   /// Forgets the pending read of `completion`, if there is one: every byte stays unread, the stream is idle.
-  void cancel_read(ReadCompletion& completion) noexcept;
+  void forget_read(ReadCompletion& completion) noexcept;
+
+  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream is idle.
+  void cancel_read();
 
   /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the write is
   /// refused: then the error is returned and `completion` not called.
-  [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion);
+  [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion,
+                                                       Timeout timeout = no_timeout);
+  [[nodiscard]] std::optional<StreamError> start_shutdown_write(WriteCompletion& completion);
+  [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline, WriteCompletion& completion);
 
   /// Forgets the pending write of `completion`, if there is one: its bytes are sent all the same.
   void cancel_write(WriteCompletion& completion) noexcept;
@@ -118,7 +156,9 @@ public:
   void read(ReadRequest request, ReadCallback callback);
 
   /// As start_write, but always calls `callback`, once, from the loop, never from inside this call.
-  void write(Bytes data, WriteCallback callback);
+  void write(Bytes data, WriteCallback callback, Timeout timeout = no_timeout);
+  void shutdown_write(WriteCallback callback);
+  void close_after_flush(Duration deadline, WriteCallback callback);
 
   // -- closing ---------------------------------------------------------------------------------------------------------
 
@@ -127,6 +167,14 @@ public:
   /// Unsent bytes that the system does not take now are dropped, unless their write was answered already. Calling it
   /// on a closed stream does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
+
+  /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a closed stream it
+  /// ends what still lingers.
+  void abort();
+
+  /// `callback` runs once, from the loop, when the peer has ended its side (StreamOptions::half_close; without it that is the
+  /// close) or the stream closed, after the pending read was answered; also when that is so already.
+  void set_end_callback(std::function<void()> callback);
 
   /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also when the
   /// stream is closed already. A later call replaces the callback; an empty one takes it away.
@@ -201,6 +249,33 @@ private:
   using ReadOperation::ReadOperation;
 };
 
+/// co_await returns Result<std::size_t>.
+class [[nodiscard]] ReadIntoResultAwaitable : public ReadOperation {
+public:
+  Result<std::size_t> await_resume() {
+    if (!*result_)
+      return result_->error();
+    return (*result_)->size();
+  }
+
+private:
+  friend class ReadIntoAwaitable;
+  using ReadOperation::ReadOperation;
+};
+
+/// co_await returns std::size_t or throws.
+class [[nodiscard]] ReadIntoAwaitable : public ReadOperation {
+public:
+  std::size_t await_resume() { return result_->value().size(); }
+
+  /// The same read, not throwing.
+  [[nodiscard]] ReadIntoResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
+
+private:
+  friend class IOStream;
+  using ReadOperation::ReadOperation;
+};
+
 /// What the two forms of an awaited write share. Destroying it does not take the write back.
 class WriteOperation : private WriteCompletion {
 public:
@@ -211,8 +286,10 @@ public:
   void await_suspend(std::coroutine_handle<> waiter);
 
 protected:
-  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused)
-      : stream_{stream}, end_{end}, error_{refused} {}
+  /// `strict`: it is done only when the system took everything.
+  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused, Timeout timeout,
+                 bool strict)
+      : stream_{stream}, end_{end}, error_{refused}, timeout_{timeout}, strict_{strict} {}
   WriteOperation(WriteOperation&& other) noexcept;
   ~WriteOperation();
 
@@ -224,7 +301,9 @@ protected:
   IOStream stream_;
   std::uint64_t end_; ///< the write is done when this many bytes have left the stream
   std::optional<StreamError> error_;
+  Timeout timeout_;
   std::coroutine_handle<> waiter_;
+  bool strict_;
   bool awaited_ = false;
 
 private:

@@ -59,6 +59,14 @@ public:
   /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is empty.
   virtual IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept = 0;
 
+  /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there is no such
+  /// thing.
+  virtual void shutdown_write() noexcept {}
+
+  /// Makes close_fd() break the connection with a reset instead of ending it (SO_LINGER, 0 seconds). Nothing where there is
+  /// no such thing.
+  virtual void set_abort() noexcept {}
+
   /// The error that the descriptor holds (SO_ERROR), taking it away; none where there is none.
   [[nodiscard]] virtual std::error_code get_fd_error() noexcept { return {}; }
 

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_close.cpp: how a stream closes.
+#include <array>
+#include <cerrno>
+#include <limits>
+
+#include <squall/net/log.hpp>
+
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+
+namespace squall {
+
+namespace {
+
+/// Errors that say no more than that the connection is gone.
+bool is_reset(int error) noexcept {
+  return error == ECONNRESET || error == ECONNABORTED || error == EPIPE || error == ETIMEDOUT;
+}
+
+} // namespace
+
+void StreamCore::close(CloseReason reason, std::error_code real_error) {
+  if (closed_)
+    return;
+  const Guard guard{*this};
+  shut(reason, real_error);
+  if (reader_ != nullptr)
+    continue_read();
+}
+
+std::optional<StreamError> StreamCore::close_after_flush(Duration deadline, std::uint64_t& end) {
+  if (closed_)
+    return error();
+  const Guard guard{*this};
+  end = unsent_.end();
+  shut(CloseReason::local_close, {}, deadline);
+  if (reader_ != nullptr)
+    continue_read();
+  if (flushing_)
+    loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
+  return std::nullopt;
+}
+
+void StreamCore::abort() {
+  const Guard guard{*this};
+  if (transport_ != nullptr)
+    transport_->set_abort();
+  if (closed_)
+    end_linger();
+  else
+    close(CloseReason::aborted, {});
+}
+
+/// Closes the transport, or leaves it to the answered bytes. The pending read, if any, is the caller's to answer; the
+/// writes and the close callback follow in finish_close, so that they always come after it.
+void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout flush_for) {
+  if (closed_)
+    return;
+  closed_ = true;
+  reason_ = reason;
+  real_error_ = real_error;
+  if (idle_timer_ != nullptr)
+    idle_timer_->cancel();
+  if (write_timer_ != nullptr)
+    write_timer_->cancel();
+  const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
+                      reason == CloseReason::aborted;
+  if (!broken && !blocked_)
+    send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
+  const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
+  if (!broken && owes && transport_ != nullptr)
+    begin_linger(flush_for);
+  else
+    release_transport();
+  ref();
+  loop_.defer(deferred_task_);
+}
+
+/// The transport failed with an errno.
+void StreamCore::fail(int error, const char* what) {
+  const std::error_code code{error, std::generic_category()};
+  if (closed_) {
+    release_transport(); // what lingered is lost with the connection
+    if (flushing_) {
+      reason_ = is_reset(error) ? CloseReason::reset : CloseReason::transport_error;
+      real_error_ = code;
+    }
+    return;
+  }
+  if (!is_reset(error))
+    log_event(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error",
+              {{"call", what}, {"error", code.message()}});
+  shut(is_reset(error) ? CloseReason::reset : CloseReason::transport_error, code);
+}
+
+/// Keeps the transport to send what was answered, or, with `flush_for`, everything.
+void StreamCore::begin_linger(Timeout flush_for) {
+  if (!flush_for)
+    unsent_.truncate(answered_);
+  const Duration time = flush_for.value_or(options_.linger_timeout);
+  if (time <= Duration::zero()) {
+    if (flush_for && !unsent_.empty())
+      reason_ = CloseReason::timed_out;
+    release_transport();
+    return;
+  }
+  lingering_ = true;
+  flushing_ = flush_for.has_value();
+  ref();
+  linger_timer_ = std::make_unique<Timer>([this] { end_linger(); });
+  linger_timer_->start_after(loop_, time);
+}
+
+/// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and closing now would
+/// answer that with a reset, which can overtake what it has not read: our side ends, and what comes is thrown away until the
+/// peer ends its own side, or the deadline comes.
+void StreamCore::linger_over() noexcept {
+  if (!flushing_ || transport_ == nullptr) {
+    end_linger();
+    return;
+  }
+  if (!write_ended_)
+    transport_->shutdown_write();
+  write_ended_ = true;
+  discard_input();
+}
+
+void StreamCore::discard_input() {
+  std::array<char, 4096> waste;
+  for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
+    const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
+    if (result.status == IoResult::Status::would_block)
+      return;
+    if (result.status != IoResult::Status::done) {
+      end_linger();
+      return;
+    }
+    discarded += result.size;
+  }
+  loop_.defer(deferred_task_);
+}
+
+void StreamCore::check_idle() {
+  const TimePoint due = last_activity_ + options_.idle_timeout;
+  if (due <= loop_.now())
+    close(CloseReason::timed_out, {});
+  else
+    idle_timer_->start(loop_, due);
+}
+
+void StreamCore::end_linger() noexcept {
+  if (!lingering_)
+    return;
+  lingering_ = false;
+  if (flushing_) {
+    flushing_ = false;
+    if (!unsent_.empty())
+      reason_ = CloseReason::timed_out; // or broken: then it has a real error
+    loop_.defer(deferred_task_);
+  }
+  if (linger_timer_ != nullptr)
+    linger_timer_->cancel();
+  release_transport();
+  deref();
+}
+
+void StreamCore::release_transport() noexcept {
+  if (transport_ == nullptr)
+    return;
+  transport_->unwatch(loop_, *this);
+  Watcher::unlink();
+  transport_->close_fd();
+  transport_.reset();
+  flush_task_.unlink();
+  unsent_.truncate(unsent_.begin());
+}
+
+void StreamCore::finish_close() {
+  while (!writers_.empty())
+    answer_first_writer(sent(writers_[first_writer_].end) ? Result<void>{} : Result<void>{error()});
+  finished_ = true;
+  deref(); // of shut, or of set_close_callback; the caller holds another
+  if (const auto callback = std::exchange(close_callback_, nullptr))
+    callback();
+}
+
+void StreamCore::set_close_callback(std::function<void()> callback) {
+  close_callback_ = std::move(callback);
+  if (!finished_ || close_callback_ == nullptr)
+    return;
+  finished_ = false; // the close is told once more, to the late one
+  ref();
+  loop_.defer(deferred_task_);
+}
+
+void StreamCore::set_end_callback(std::function<void()> callback) {
+  end_callback_ = std::move(callback);
+  if (read_ended_ || closed_)
+    loop_.defer(deferred_task_);
+}
+
+void StreamCore::set_nodelay(bool value) noexcept {
+  if (transport_ != nullptr && !closed_)
+    transport_->set_nodelay(value);
+}
+
+} // namespace squall

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_read.cpp: how a stream reads.
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <new>
+
+#include <squall/net/log.hpp>
+
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+
+namespace squall {
+
+std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCompletion& completion) {
+  if (reader_ != nullptr)
+    return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
+  if (const auto refused = ReadMatch::check(request, options_.max_buffer_size))
+    return StreamError{*refused, CloseReason::none, {}};
+  const Timeout timeout = std::visit([](const auto& any) { return any.timeout; }, request);
+  match_.start(std::move(request), options_.max_buffer_size);
+  into_size_ = 0;
+  started_closed_ = closed_;
+  if (closed_ || spend_operation()) { // closed: only what is unread, and the loop may be gone
+    if (auto result = advance_read())
+      return result;
+  } else {
+    loop_.defer(deferred_task_);
+  }
+  if (timeout && *timeout <= Duration::zero()) {
+    leave_read();
+    return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
+  }
+  reader_ = &completion;
+  if (timeout) {
+    if (read_timer_ == nullptr)
+      read_timer_ = std::make_unique<Timer>([this] { end_read(StreamErrc::timed_out); });
+    read_timer_->start_after(loop_, *timeout);
+  }
+  return std::nullopt;
+}
+
+void StreamCore::forget_read(ReadCompletion& completion) noexcept {
+  if (reader_ == &completion)
+    leave_read();
+}
+
+void StreamCore::end_read(StreamErrc code) {
+  if (reader_ == nullptr)
+    return;
+  const Guard guard{*this};
+  ReadCompletion* reader = reader_;
+  leave_read();
+  reader->on_read(StreamError{code, CloseReason::none, {}});
+}
+
+/// The read ends without an outcome: every byte is unread, the stream idle.
+void StreamCore::leave_read() noexcept {
+  reader_ = nullptr;
+  if (read_timer_ != nullptr)
+    read_timer_->cancel();
+  const std::size_t size = std::exchange(into_size_, 0);
+  if (size == 0)
+    return;
+  try {
+    unread_.put_back({match_.into()->buffer.data(), size});
+  } catch (const std::bad_alloc&) { // bytes are lost: the stream must not go on as if they were not
+    fail(ENOMEM, "receive");
+  }
+}
+
+/// One operation of this turn's share; false when it is used up.
+bool StreamCore::spend_operation() noexcept {
+  if (turn_ != loop_.turn()) {
+    turn_ = loop_.turn();
+    operations_ = 0;
+    received_ = 0;
+  }
+  return operations_++ < operations_per_turn;
+}
+
+/// Brings the read forward as far as it goes now; its outcome, when it has come to one. On a closed stream it has.
+std::optional<Result<Bytes>> StreamCore::advance_read() {
+  if (ReadInto* into = match_.into())
+    return advance_read_into(*into);
+  for (;;) {
+    const ReadMatch::Outcome outcome = match_.find(unread_.view());
+    if (outcome.kind == ReadMatch::Outcome::Kind::satisfied) {
+      if (match_.peeks())
+        return unread_.peek(outcome.size);
+      Bytes bytes = unread_.take(outcome.size);
+      after_read();
+      return bytes;
+    }
+    if (outcome.kind == ReadMatch::Outcome::Kind::unsatisfiable && !closed_)
+      return pass_limit(match_.limit_error());
+    if (closed_ || read_ended_)
+      return final_read_outcome();
+    if (unread_.size() > options_.max_buffer_size)
+      return pass_limit(StreamErrc::buffer_full);
+    if (!may_receive()) {
+      if (!readable_)
+        unread_.shrink();
+      return std::nullopt;
+    }
+    receive();
+  }
+}
+
+std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
+  for (;;) {
+    const std::size_t copied = std::min(into.buffer.size() - into_size_, unread_.size());
+    if (copied > 0) {
+      std::memcpy(into.buffer.data() + into_size_, unread_.view().data(), copied);
+      static_cast<void>(unread_.take(copied));
+      into_size_ += copied;
+    }
+    if (into_size_ == into.buffer.size() || (into.partial && into_size_ > 0)) {
+      Bytes bytes = into.buffer.front(std::exchange(into_size_, 0));
+      after_read();
+      return bytes;
+    }
+    if (closed_ || read_ended_) {
+      leave_read();
+      return final_read_outcome();
+    }
+    if (!may_receive())
+      return std::nullopt;
+    receive_into(into);
+  }
+}
+
+/// There may be something to receive, and it is still this stream's turn; otherwise it has been put off.
+bool StreamCore::may_receive() noexcept {
+  if (readable_ && received_ >= bytes_per_turn)
+    loop_.defer(deferred_task_);
+  return readable_ && received_ < bytes_per_turn;
+}
+
+/// A read passes a limit: the bytes stay readable, and the stream closes unless the read says otherwise.
+std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
+  if (match_.limit_policy() == LimitPolicy::keep)
+    return StreamError{limit, CloseReason::none, {}};
+  log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
+            {{"limit", to_string(limit)}, {"unread", std::to_string(unread_.size())}});
+  shut(CloseReason::limit, limit);
+  return error();
+}
+
+/// The outcome of a read that cannot be satisfied any more, since the stream closed.
+Result<Bytes> StreamCore::final_read_outcome() {
+  // Only an orderly end makes a whole of what arrived; otherwise a pending read fails, and a later one takes the rest.
+  const bool whole = read_ended_ || reason_ == CloseReason::peer_closed;
+  if (match_.satisfied_by_end() && (whole || (started_closed_ && !unread_.empty())))
+    return unread_.take(unread_.size());
+  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}};
+}
+
+/// Bytes were taken: the end shows when everything is read, also to who does not read on.
+void StreamCore::after_read() noexcept {
+  if (hang_up_ && unread_.empty() && !closed_)
+    loop_.defer(deferred_task_);
+}
+
+/// Goes on with the pending read.
+void StreamCore::continue_read() {
+  spend_operation();
+  auto result = advance_read();
+  if (!result)
+    return;
+  ReadCompletion* reader = std::exchange(reader_, nullptr);
+  if (read_timer_ != nullptr)
+    read_timer_->cancel();
+  reader->on_read(std::move(*result));
+}
+
+/// Receives one chunk.
+void StreamCore::receive() {
+  const std::size_t wanted = std::min(options_.read_chunk_size, options_.max_buffer_size + 1 - unread_.size());
+  try {
+    const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
+    if (result.status == IoResult::Status::done)
+      unread_.commit(result.size);
+    received(result, wanted);
+  } catch (const std::bad_alloc&) {
+    fail(ENOMEM, "receive");
+  }
+}
+
+/// Receives to the rest of the caller's buffer; nothing is unread.
+void StreamCore::receive_into(ReadInto& into) {
+  const std::size_t wanted = std::min(into.buffer.size() - into_size_, bytes_per_turn);
+  const IoResult result = transport_->read_from_fd(into.buffer.data() + into_size_, wanted);
+  into_size_ += result.size;
+  received(result, wanted);
+}
+
+/// After a receive: the stream has more bytes, or is not readable, or closed.
+void StreamCore::received(const IoResult& result, std::size_t wanted) {
+  switch (result.status) {
+  case IoResult::Status::done:
+    received_ += result.size;
+    if (idle_timer_ != nullptr)
+      last_activity_ = loop_.now();
+    // A short read took all there was; what comes later is told. Only an end that was told already is still there.
+    readable_ = result.size == wanted || hang_up_;
+    return;
+  case IoResult::Status::would_block:
+    readable_ = hang_up_ = false;
+    return;
+  case IoResult::Status::end:
+    end_input();
+    return;
+  case IoResult::Status::failed:
+    fail(result.error, "receive");
+    return;
+  }
+}
+
+/// The peer ended its side.
+void StreamCore::end_input() {
+  if (!options_.half_close || write_ended_) {
+    shut(CloseReason::peer_closed, {});
+    return;
+  }
+  read_ended_ = true;
+  readable_ = hang_up_ = false;
+  loop_.defer(deferred_task_); // which tells of the end, after the pending read was answered
+}
+
+/// Nobody reads, and the transport hung up: closes when nothing is unread. Data keeps the stream open until it is read.
+void StreamCore::notice_end() {
+  if (unread_.empty() && readable_)
+    receive();
+}
+
+} // namespace squall

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_share.hpp: what one stream may do in a turn before the others get theirs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace squall {
+
+inline constexpr std::uint32_t operations_per_turn = 128;
+inline constexpr std::size_t bytes_per_turn = 256 * 1024;
+
+} // namespace squall

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// stream_write.cpp: how a stream writes.
+#include <algorithm>
+#include <array>
+
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+
+namespace squall {
+
+namespace {
+
+/// How much an awaited write may leave to the end of the turn and count as done; see IOStream::write.
+constexpr std::size_t early_answer_size = 64 * 1024;
+
+} // namespace
+
+std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
+  if (closed_)
+    return error();
+  if (write_end_wanted_)
+    return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
+  const auto room = [&] { return data.size() <= options_.max_write_buffer_size - unsent_.size(); };
+  if (data.size() > options_.max_write_buffer_size)
+    return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
+  if (!room()) {
+    send_unsent(bytes_per_turn);
+    if (closed_)
+      return error();
+    if (!room())
+      return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
+  }
+  unsent_.append(std::move(data));
+  end = unsent_.end();
+  if (!blocked_)
+    loop_.at_end_of_turn(flush_task_);
+  return std::nullopt;
+}
+
+bool StreamCore::answer_early(std::uint64_t end) noexcept {
+  if (sent(end))
+    return true;
+  if (closed_ || blocked_ || unsent_.size() > early_answer_size || !spend_operation())
+    return false;
+  answered_ = std::max(answered_, end);
+  return true;
+}
+
+void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion) {
+  // Answered writers at the front make room before the vector grows, as in WriteQueue::append.
+  if (writers_.size() == writers_.capacity() && first_writer_ > writers_.size() / 2) {
+    writers_.erase(writers_.begin(), writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_));
+    first_writer_ = 0;
+  }
+  const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
+  const auto behind = std::upper_bound(first, writers_.end(), end,
+                                       [](std::uint64_t a, const PendingWrite& b) { return a < b.end; });
+  const TimePoint deadline = timeout ? loop_.now() + *timeout : TimePoint::max();
+  writers_.insert(behind, {end, deadline, &completion});
+  if (finished_) { // the close was told already: once more, to the late one
+    finished_ = false;
+    ref();
+    loop_.defer(deferred_task_);
+  } else if (transport_ != nullptr && sent(end)) {
+    loop_.at_end_of_turn(flush_task_);
+  }
+  if (timeout)
+    check_write_deadlines();
+}
+
+/// A write that is late closes the stream: a part of it may be sent, and the rest cannot be taken back. Otherwise the timer
+/// is set for the next.
+void StreamCore::check_write_deadlines() {
+  TimePoint next = TimePoint::max();
+  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
+    if (writers_[i].completion != nullptr && !sent(writers_[i].end))
+      next = std::min(next, writers_[i].deadline);
+  if (next == TimePoint::max())
+    return;
+  if (next <= loop_.now()) {
+    close(CloseReason::timed_out, {});
+    return;
+  }
+  if (write_timer_ == nullptr)
+    write_timer_ = std::make_unique<Timer>([this] { check_write_deadlines(); });
+  write_timer_->start(loop_, next);
+}
+
+std::optional<StreamError> StreamCore::shutdown_write(std::uint64_t& end) {
+  if (closed_)
+    return error();
+  write_end_wanted_ = true;
+  end = unsent_.end();
+  loop_.at_end_of_turn(flush_task_);
+  return std::nullopt;
+}
+
+/// Everything is sent, and nothing will follow.
+void StreamCore::end_own_side() {
+  if (!write_end_wanted_ || write_ended_ || !unsent_.empty() || transport_ == nullptr)
+    return;
+  write_ended_ = true;
+  transport_->shutdown_write();
+  if (read_ended_)
+    close(CloseReason::peer_closed, {});
+}
+
+void StreamCore::cancel_write(WriteCompletion& completion) noexcept {
+  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
+    if (writers_[i].completion == &completion)
+      writers_[i].completion = nullptr;
+}
+
+/// Takes the first writer out and answers it. It may queue, await and cancel other writes meanwhile.
+void StreamCore::answer_first_writer(Result<void> result) {
+  WriteCompletion* completion = writers_[first_writer_++].completion;
+  if (first_writer_ == writers_.size()) {
+    writers_.clear();
+    first_writer_ = 0;
+  }
+  if (completion != nullptr)
+    completion->on_write(std::move(result));
+}
+
+/// Sends what is unsent and answers the writes that are done.
+void StreamCore::flush() {
+  const Guard guard{*this};
+  send_unsent(bytes_per_turn);
+  end_own_side();
+  answer_writes();
+  if (lingering_ && (unsent_.empty() || transport_ == nullptr))
+    linger_over();
+}
+
+void StreamCore::send_unsent(std::size_t most) {
+  constexpr std::size_t most_pieces = 64;
+  std::array<IoSlice, most_pieces> pieces;
+  std::size_t sent_now = 0;
+  while (!unsent_.empty() && transport_ != nullptr) {
+    if (sent_now >= most) {
+      loop_.at_end_of_turn(flush_task_);
+      return;
+    }
+    const IoResult result = transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
+    if (result.status == IoResult::Status::would_block) {
+      blocked_ = true;
+      return;
+    }
+    if (result.status != IoResult::Status::done) {
+      fail(result.error, "send");
+      return;
+    }
+    blocked_ = false;
+    unsent_.advance(result.size);
+    if (idle_timer_ != nullptr)
+      last_activity_ = loop_.now();
+    sent_now += result.size;
+  }
+}
+
+void StreamCore::answer_writes() {
+  while (!writers_.empty() && sent(writers_[first_writer_].end))
+    answer_first_writer({});
+}
+
+} // namespace squall
