@@ -205,10 +205,14 @@ void LoopUnit::actor_gone() noexcept {
 
 void LoopUnit::end_actors() {
   ending_ = true;
-  for (;;) { // again: a handler that still runs may make an actor
+  const auto end_all = [this] {
     while (LoopActor* actor = actors_.pop_front())
       actor->quit(caf::exit_reason::user_shutdown);
     kill_handlers();
+  };
+  for (;;) { // again: a handler that still runs may make an actor
+    loop_.post(end_all); // inside the loop, as always: what runs there must not wait for it
+    loop_.run_once();
     if (actor_count_.load(std::memory_order_acquire) == 0)
       break;
     loop_.run_once(std::chrono::seconds{1});
@@ -293,6 +297,13 @@ void LoopActor::quit(caf::error reason) {
   } const gone{*this};
   on_end(reason);
   cleanup(std::move(reason), unit_.get());
+  after_end();
+}
+
+void LoopActor::send_exit(const caf::strong_actor_ptr& other, caf::error reason) const {
+  other->enqueue(caf::make_mailbox_element(nullptr, caf::make_message_id(), {},
+                                           caf::exit_msg{address(), std::move(reason)}),
+                 nullptr);
 }
 
 void LoopActor::monitor(const caf::strong_actor_ptr& other) {

@@ -153,6 +153,9 @@ public:
   /// It has, or is about to.
   [[nodiscard]] bool ended() const noexcept { return self_ == nullptr; }
 
+  /// Tells `other` to exit with `reason`.
+  void send_exit(const caf::strong_actor_ptr& other, caf::error reason) const;
+
   /// Sends this actor a caf::down_msg when `other` ends.
   void monitor(const caf::strong_actor_ptr& other);
 
@@ -169,6 +172,8 @@ protected:
   virtual void on_exit(caf::error reason);
   /// The actor ends: answers what is pending, gives up what belongs to the loop.
   virtual void on_end(const caf::error& reason) = 0;
+  /// Monitors and links have been told of the end.
+  virtual void after_end() {}
   /// What a request gets that comes after the end.
   [[nodiscard]] virtual caf::error refusal() const { return caf::make_error(caf::sec::request_receiver_down); }
 

@@ -25,10 +25,9 @@ template <class T> void answer(Reply& reply, LoopActor& self, Result<T> result) 
     reply.deliver(self, std::move(*result));
 }
 
-/// What a handler's end says of a failure; empty for an ordinary end. That the connection is gone is one.
+/// What an actor's end says of a failure; empty for an ordinary end.
 std::string failure_of(const caf::error& reason) {
-  if (!reason || stream_closed(reason) || reason == caf::exit_reason::user_shutdown ||
-      reason == caf::exit_reason::unreachable)
+  if (!reason || reason == caf::exit_reason::user_shutdown || reason == caf::exit_reason::unreachable)
     return {};
   return error_text(reason);
 }
@@ -39,7 +38,7 @@ Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit
                        std::shared_ptr<ConnectionCounters> counters)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
       counters_{std::move(counters)} {
-  stream_.set_close_callback([this] { end_with_stream(); });
+  stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
   if (counters_ != nullptr)
     ++counters_->open;
 }
@@ -52,13 +51,13 @@ void Connection::on_message(caf::mailbox_element& message) {
   const auto& content = message.content();
   const bool single = content.size() == 1;
   if (single && content.match_element<Write>(0)) {
-    write(message, take_content<Write>(message).data);
+    write(message, take_content<Write>(message));
   } else if (single && read_message(message)) {
+  } else if (single && close_message(message)) {
   } else if (single && content.match_element<CancelRead>(0)) {
-    stream_.cancel_read();
-    Reply{message}.deliver(*this);
-  } else if (single && content.match_element<Close>(0)) {
-    close(message);
+    Reply reply{message};
+    stream_.cancel_read(); // may end the actor
+    reply.deliver(*this);
   } else if (single && content.match_element<Info>(0)) {
     Reply{message}.deliver(*this, info());
   } else if (single && content.match_element<SetNodelay>(0)) {
@@ -67,6 +66,29 @@ void Connection::on_message(caf::mailbox_element& message) {
   } else {
     Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
   }
+}
+
+/// Does what a message of closing says, when it is one; else returns false.
+bool Connection::close_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  const bool abort = content.match_element<Abort>(0);
+  if (abort || content.match_element<Close>(0)) {
+    close(message, abort);
+    return true;
+  }
+  const auto queue = [&](const std::optional<StreamError>& refused) {
+    Reply reply{message};
+    if (refused)
+      reply.deliver(*this, make_error(*refused));
+    else
+      pending_writes_.push_back(std::move(reply));
+    return true;
+  };
+  if (content.match_element<ShutdownWrite>(0))
+    return queue(stream_.start_shutdown_write(*this));
+  if (content.match_element<CloseAfterFlush>(0))
+    return queue(stream_.start_close_after_flush(take_content<CloseAfterFlush>(message).deadline, *this));
+  return false;
 }
 
 /// Starts the read of a message that is one; else returns false.
@@ -100,15 +122,15 @@ void Connection::on_read(Result<Bytes> result) {
   end_with_stream();
 }
 
-void Connection::write(caf::mailbox_element& message, Bytes data) {
+void Connection::write(caf::mailbox_element& message, Write request) {
   Reply reply{message};
-  if (const auto refused = stream_.start_write(std::move(data), *this)) {
-    if (!reply.wanted() && refused->code == StreamErrc::buffer_full)
+  if (const auto result = stream_.start_paced_write(std::move(request.data), *this, request.timeout)) {
+    if (!*result && !reply.wanted() && result->error().code == StreamErrc::buffer_full)
       log_event(LogLevel::warning, "write_dropped",
                 "a write that nobody waits for was refused, since max_write_buffer_size is reached; send Write as a "
                 "request and keep pace with its responses",
                 {{"peer", to_string(peer_)}});
-    reply.deliver(*this, make_error(*refused));
+    answer(reply, *this, *result);
     return;
   }
   // Answered writes at the front make room before the vector grows: it may be long until none is pending.
@@ -130,9 +152,12 @@ void Connection::on_write(Result<void> result) {
   answer(reply, *this, result);
 }
 
-void Connection::close(caf::mailbox_element& message) {
+void Connection::close(caf::mailbox_element& message, bool abort) {
   Reply reply{message};
-  stream_.close();
+  if (abort)
+    stream_.abort();
+  else
+    stream_.close();
   reply.deliver(*this);
   if (coroutine_ == nullptr && !ended())
     quit(make_error(stream_.error())); // what is unread goes with it
@@ -186,7 +211,9 @@ void Connection::coroutine_ended(const std::exception_ptr& exception) {
   try {
     if (exception)
       std::rethrow_exception(exception);
-  } catch (const StreamClosedError&) { // the connection is gone: an ordinary end
+  } catch (const StreamClosedError& error) {
+    if (!stream_.closed()) // another stream's; its own says that the connection is gone: an ordinary end
+      failure = error.what();
   } catch (...) {
     failure = describe(std::current_exception());
   }
@@ -195,7 +222,7 @@ void Connection::coroutine_ended(const std::exception_ptr& exception) {
 
 void Connection::on_down(caf::down_msg& down) {
   if (handler_ != nullptr && down.source == handler_->address())
-    handler_ended(failure_of(down.reason));
+    handler_ended(stream_closed(down.reason) && stream_.closed() ? std::string{} : failure_of(down.reason));
 }
 
 /// The handler returned, or failed: its stream closes, and the actor ends.
@@ -227,23 +254,26 @@ void Connection::end_with_stream() {
     quit(make_error(stream_.error()));
 }
 
-void Connection::on_end(const caf::error& reason) {
+void Connection::on_end(const caf::error&) {
   if (stream_.closed())
     close_error_ = stream_.error();
   coroutine_ = nullptr; // objects in it may send requests, which are refused
   stream_.set_close_callback(nullptr);
+  stream_.forget_read(*this);
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
+  std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};
-  if (handler_ != nullptr && unit()->ending())
-    caf::anon_send_exit(handler_, caf::exit_reason::kill);
-  else if (handler_ != nullptr && reason == caf::exit_reason::user_shutdown)
-    caf::anon_send_exit(handler_, caf::exit_reason::user_shutdown);
-  handler_ = nullptr;
   if (counters_ != nullptr)
     --counters_->open;
+}
+
+/// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
+void Connection::after_end() {
+  if (const auto handler = std::exchange(handler_, nullptr))
+    send_exit(handler, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,

@@ -43,6 +43,7 @@ private:
   void on_response(caf::message_id id, caf::message response) override;
   void on_down(caf::down_msg& down) override;
   void on_end(const caf::error& reason) override;
+  void after_end() override;
   [[nodiscard]] caf::error refusal() const override { return make_error(close_error_); }
 
   void on_read(Result<Bytes> result) override;
@@ -51,8 +52,9 @@ private:
   bool read_message(caf::mailbox_element& message);
   template <class Request> bool try_read(caf::mailbox_element& message);
   void read(caf::mailbox_element& message, ReadRequest request);
-  void write(caf::mailbox_element& message, Bytes data);
-  void close(caf::mailbox_element& message);
+  void write(caf::mailbox_element& message, Write request);
+  bool close_message(caf::mailbox_element& message);
+  void close(caf::mailbox_element& message, bool abort);
   [[nodiscard]] StreamInfo info() const;
 
   void serve_in_coroutine(const CoroutineHandler& handler);

@@ -21,11 +21,16 @@ void CoroutineHost::send_request(const caf::strong_actor_ptr& target, const Requ
   pending.waiter = &waiter;
   if (!timeout.time())
     return;
-  pending.timer = std::make_unique<Timer>([this, id] {
-    auto node = pending_.extract(id);
-    node.mapped().waiter->on_response(caf::make_message(caf::make_error(caf::sec::request_timeout)));
-  });
-  pending.timer->start_after(loop(), *timeout.time());
+  try {
+    pending.timer = std::make_unique<Timer>([this, id] {
+      auto node = pending_.extract(id);
+      node.mapped().waiter->on_response(caf::make_message(caf::make_error(caf::sec::request_timeout)));
+    });
+    pending.timer->start_after(loop(), *timeout.time());
+  } catch (...) { // the waiter goes with the exception, and the response must not find it
+    pending_.erase(id);
+    throw;
+  }
 }
 
 void CoroutineHost::cancel_request(Waiter& waiter) noexcept {

@@ -100,7 +100,7 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   set_log_format(config.log.format);
   raise_descriptor_limit();
   try {
-    TerminationSignals signals; // from before the first line of output: who reads it may send one
+    const TerminationSignals signals; // from before the first line of output: who reads it may send one
     server.configure({config.io_threads, config.stream});
     listen_on_all(server, config.listen);
     signals.wait();

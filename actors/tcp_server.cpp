@@ -40,7 +40,10 @@ public:
   /// Everything that runs. Made by the first call that needs it.
   struct Running {
     Running(Handler with, const ServerOptions& options)
-        : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(std::move(with), options.stream)} {}
+        : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(std::move(with), options.stream)} {
+      // Actors that handlers made and that live on must not keep the process.
+      system.await_actors_before_shutdown(false);
+    }
     SystemConfig config;
     caf::actor_system system{config};
     IOSystem io;
@@ -69,13 +72,9 @@ public:
       throw std::runtime_error{error_text(*failure)};
   }
 
-  /// A shared lock of `mutex`; none when the server shuts down and waits for the calling thread, which is an I/O thread.
+  /// A shared lock of `mutex`; none when the server shuts down, perhaps waiting for the calling thread.
   std::shared_lock<std::shared_mutex> lock_shared() {
     std::shared_lock lock{mutex, std::defer_lock};
-    if (EventLoop::current() == nullptr) {
-      lock.lock();
-      return lock;
-    }
     while (!lock.try_lock() && !ending.load())
       std::this_thread::yield(); // the others hold it for a moment only
     return lock;
@@ -141,7 +140,7 @@ void TCPServer::stop() {
 }
 
 int TCPServer::run() {
-  TerminationSignals signals;
+  const TerminationSignals signals;
   signals.wait();
   shutdown();
   return 0;

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <ctime>
 #include <stdexcept>
 #include <sys/eventfd.h>
 #include <system_error>
@@ -15,13 +16,31 @@ namespace squall {
 
 namespace {
 
-std::atomic<int> signal_event{-1}; // what the handler may use: lock-free, see signal-safety(7)
-static_assert(std::atomic<int>::is_always_lock_free);
+// What the handler may use is lock-free, see signal-safety(7).
+std::atomic<int> signal_event{-1};
+std::atomic<std::int64_t> first_signal{0}; ///< milliseconds of the monotonic clock; 0: none came
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
-void on_signal(int) {
+/// Who sends a signal to a process and to its group (timeout(1) does) sends it twice: that is no second signal.
+constexpr std::int64_t second_signal_after = 1000;
+
+std::int64_t monotonic_milliseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000 + 1;
+}
+
+void on_signal(int number) {
   const int saved = errno;
-  const std::uint64_t one = 1;
-  [[maybe_unused]] const auto written = write(signal_event.load(), &one, sizeof one);
+  std::int64_t first = 0;
+  const std::int64_t now = monotonic_milliseconds();
+  if (first_signal.compare_exchange_strong(first, now)) {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = write(signal_event.load(), &one, sizeof one);
+  } else if (now - first >= second_signal_after) {
+    std::signal(number, SIG_DFL);
+    std::raise(number); // delivered when this handler returns
+  }
   errno = saved;
 }
 
@@ -33,6 +52,7 @@ TerminationSignals::TerminationSignals() : event_{eventfd(0, EFD_CLOEXEC)} {
   int none = -1;
   if (!signal_event.compare_exchange_strong(none, event_.fd()))
     throw std::logic_error{"another server of this process waits for the signals already"};
+  first_signal.store(0);
   struct sigaction action {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
@@ -46,7 +66,7 @@ TerminationSignals::~TerminationSignals() {
   signal_event.store(-1);
 }
 
-void TerminationSignals::wait() {
+void TerminationSignals::wait() const {
   std::uint64_t count = 0;
   while (read(event_.fd(), &count, sizeof count) < 0 && errno == EINTR) {
   }

@@ -12,7 +12,8 @@
 
 namespace squall {
 
-/// Holds the handlers of the two signals while it lives; one at a time in a process.
+/// Holds the handlers of the two signals while it lives; one at a time in a process. A signal that comes a second or more
+/// after the first ends the process at once: the way out of a shutdown that a handler holds up.
 class TerminationSignals {
 public:
   /// @throws std::logic_error when there is one already; std::system_error
@@ -22,7 +23,7 @@ public:
   ~TerminationSignals();
 
   /// Returns when one of the signals has come since the beginning.
-  void wait();
+  void wait() const;
 
 private:
   Socket event_;

@@ -6,8 +6,7 @@
 // [handler]
 void read_line(caf::event_based_actor* self, const squall::StreamActor& stream) {
   self->request(stream, caf::infinite, squall::ReadUntil{"\n"}).then([=](const squall::Bytes& line) {
-    self->request(stream, caf::infinite, squall::Write{line}).then([] {});
-    read_line(self, stream);
+    self->request(stream, caf::infinite, squall::Write{line}).then([=] { read_line(self, stream); });
   });
 }
 

@@ -46,8 +46,11 @@ const char* advice(int error) noexcept {
     return "the process has no free descriptor: raise `ulimit -n`";
   case ENFILE:
     return "the system has no free descriptor: raise fs.file-max";
-  default:
+  case ENOBUFS:
+  case ENOMEM:
     return "the system has no memory for another socket";
+  default:
+    return "the system refuses every connection";
   }
 }
 
@@ -84,22 +87,32 @@ void Acceptor::run_task() {
 }
 
 void Acceptor::accept_batch() {
+  int failures = 0;
   for (int i = 0; i < accepts_per_turn; ++i) {
     if (stopped_ || socket_.fd() < 0)
       return stop();
     socket_api::Accepted accepted = socket_api::accept(socket_.fd());
     if (accepted.error == 0) {
-      on_accept_(std::move(accepted.socket), std::move(accepted.peer));
+      hand_over(std::move(accepted));
       continue;
     }
     const AcceptError kind = classify(accepted.error);
-    if (kind == AcceptError::skip)
+    // A batch of nothing but failures, whatever they are, would go on for ever (a seccomp filter's EPERM, for example).
+    if (kind == AcceptError::skip && ++failures < accepts_per_turn)
       continue;
     if (kind != AcceptError::drained)
       pause(accepted.error);
     return;
   }
   loop_.defer(*this); // there may be more: after the others
+}
+
+void Acceptor::hand_over(socket_api::Accepted accepted) {
+  try {
+    on_accept_(std::move(accepted.socket), std::move(accepted.peer));
+  } catch (const std::exception& error) { // it costs this connection, and none of those that wait
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {{"error", error.what()}});
+  }
 }
 
 void Acceptor::pause(int error) {
@@ -110,7 +123,10 @@ void Acceptor::pause(int error) {
     stop();
     return;
   }
-  log_event(LogLevel::error, "accept_paused", advice(error),
+  // One line for as long as it lasts, at most one a second: each pause ends for a try.
+  const TimePoint now = loop_.now();
+  if (now - std::exchange(paused_, now) > std::chrono::seconds{1})
+    log_event(LogLevel::error, "accept_paused", advice(error),
             {{"address", to_string(socket_.local_endpoint())}, {"error", std::generic_category().message(error)}});
   resume_timer_.start_after(loop_, pause_time);
 }

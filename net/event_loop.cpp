@@ -57,7 +57,11 @@ int to_timeout(Duration wait) {
 }
 
 Readiness to_readiness(std::uint32_t events) {
-  return {(events & EPOLLIN) != 0, (events & EPOLLOUT) != 0, (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0};
+  return {.readable = (events & EPOLLIN) != 0,
+          .writable = (events & EPOLLOUT) != 0,
+          .hang_up = (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0,
+          .broken = (events & EPOLLERR) != 0,
+          .urgent = (events & EPOLLPRI) != 0};
 }
 
 } // namespace
@@ -74,7 +78,6 @@ struct EventLoop::Impl {
   }
 
   void wait(int timeout) {
-    now_known = false;
     if (next_ready < ready_count)
       return; // an exception left the last turn: edge-triggered events are told once only, so these come first
     next_ready = ready_count = 0;
@@ -83,14 +86,6 @@ struct EventLoop::Impl {
       throw std::system_error{errno, std::generic_category(), "epoll_wait"};
     ready_count = static_cast<std::size_t>(std::max(count, 0));
     woken.exchange(false, std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
-  }
-
-  /// The turn's time. Asked of the clock once a turn, and only where somebody wants it.
-  TimePoint turn_time() {
-    if (!now_known)
-      now = clock->now();
-    now_known = true;
-    return now;
   }
 
   void dispatch() {
@@ -136,8 +131,6 @@ struct EventLoop::Impl {
   const Clock* clock;
   Socket epoll;
   Socket wake_event;
-  TimePoint now;
-  bool now_known = false;
   TimerQueue timers;
   IntrusiveList<Watcher> watchers;
 
@@ -208,7 +201,7 @@ void EventLoop::run_once(Duration max_wait) {
   impl.dispatch();
   impl.run_posted();
   if (!impl.timers.empty())
-    impl.timers.run_due(impl.turn_time());
+    impl.timers.run_due(impl.clock->now());
   run_tasks(deferred_);
   run_tasks(end_of_turn_);
 }
@@ -258,7 +251,7 @@ void EventLoop::wake_up() noexcept {
 
 void EventLoop::watch(int fd, Watcher& watcher) {
   epoll_event event{};
-  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+  event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLPRI | EPOLLET;
   event.data.ptr = &watcher;
   if (epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_ADD, fd, &event) != 0)
     throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
@@ -278,7 +271,7 @@ void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
 }
 
 TimePoint EventLoop::now() const {
-  return in_loop() ? impl_->turn_time() : impl_->clock->now();
+  return impl_->clock->now();
 }
 
 EventLoop* EventLoop::current() noexcept {

@@ -70,9 +70,7 @@ IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
 IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
     : IOStream{new StreamCore{loop, std::move(transport), options}} {}
 
-IOStream::IOStream(StreamCore* core) noexcept : core_{core} {
-  core_->ref();
-}
+IOStream::IOStream(StreamCore* core) noexcept : core_{core} {}
 
 IOStream::IOStream(const IOStream& other) noexcept : core_{other.core_} {
   if (core_ != nullptr)
@@ -152,6 +150,16 @@ std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& co
   return std::nullopt;
 }
 
+std::optional<Result<void>> IOStream::start_paced_write(Bytes data, WriteCompletion& completion, Timeout timeout) {
+  std::uint64_t end = 0;
+  if (auto refused = core_->queue_write(std::move(data), end))
+    return Result<void>{*refused};
+  if (core_->answer_early(end))
+    return Result<void>{};
+  core_->await_write(end, timeout, completion);
+  return std::nullopt;
+}
+
 std::optional<StreamError> IOStream::start_shutdown_write(WriteCompletion& completion) {
   std::uint64_t end = 0;
   if (auto refused = core_->shutdown_write(end))
@@ -220,8 +228,8 @@ void IOStream::set_end_callback(std::function<void()> callback) {
   core_->set_end_callback(std::move(callback));
 }
 
-void IOStream::set_close_callback(std::function<void()> callback) {
-  core_->set_close_callback(std::move(callback));
+void IOStream::set_close_callback(std::function<void()> callback, EndNotice notice) {
+  core_->set_close_callback(std::move(callback), notice);
 }
 
 bool IOStream::closed() const noexcept {

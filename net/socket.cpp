@@ -30,7 +30,7 @@ struct Round {
   int error = 0; ///< of the address that ended the round
 };
 
-Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint16_t port,
+Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint16_t port, bool is_localhost,
                const BindOptions& options) {
   Round round;
   for (const socket_api::BindAddress& address : addresses) {
@@ -38,9 +38,8 @@ Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint1
     if (bound.error == 0) {
       round.sockets.emplace_back(std::move(bound.socket));
       port = round.sockets.front().local_endpoint().port;
-    } else if (bound.error == EAFNOSUPPORT || (bound.error == EADDRNOTAVAIL && addresses.size() > 1)) {
-      // The machine lacks the family, or a name ("localhost") resolves to an address that it does not have: the
-      // other addresses serve.
+    } else if (bound.error == EAFNOSUPPORT || (bound.error == EADDRNOTAVAIL && is_localhost && addresses.size() > 1)) {
+      // The machine lacks the family; "localhost" means ::1, too, also where there is no IPv6. The other addresses serve.
       round.error = bound.error;
     } else {
       return {{}, bound.error};
@@ -130,7 +129,7 @@ std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string&
     throw std::system_error{error.code(), "cannot look up the address to listen on, \"" + address + "\""};
   }
   for (int choice = 1;; ++choice) {
-    Round round = bind_all(addresses, port, options);
+    Round round = bind_all(addresses, port, address == "localhost", options);
     if (!round.sockets.empty())
       return std::move(round.sockets);
     const bool another = port == 0 && round.error == EADDRINUSE && addresses.size() > 1;

@@ -24,22 +24,16 @@ bool is_reset(int error) noexcept {
 void StreamCore::close(CloseReason reason, std::error_code real_error) {
   if (closed_)
     return;
-  const Guard guard{*this};
-  shut(reason, real_error);
-  if (reader_ != nullptr)
-    continue_read();
+  // "Open" is no reason, and only the peer can end its input: cut data must not pass for whole.
+  const bool not_ours = reason == CloseReason::none || reason == CloseReason::peer_closed;
+  shut(not_ours ? CloseReason::local_close : reason, real_error);
 }
 
 std::optional<StreamError> StreamCore::close_after_flush(Duration deadline, std::uint64_t& end) {
   if (closed_)
     return error();
-  const Guard guard{*this};
   end = unsent_.end();
   shut(CloseReason::local_close, {}, deadline);
-  if (reader_ != nullptr)
-    continue_read();
-  if (flushing_)
-    loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
   return std::nullopt;
 }
 
@@ -65,12 +59,15 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     idle_timer_->cancel();
   if (write_timer_ != nullptr)
     write_timer_->cancel();
+  if (end_timer_ != nullptr)
+    end_timer_->cancel();
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted;
   if (!broken && !blocked_)
     send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
-  if (!broken && owes && transport_ != nullptr)
+  const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
+  if (!broken && owes && !nothing_left && transport_ != nullptr)
     begin_linger(flush_for);
   else
     release_transport();
@@ -83,7 +80,7 @@ void StreamCore::fail(int error, const char* what) {
   const std::error_code code{error, std::generic_category()};
   if (closed_) {
     release_transport(); // what lingered is lost with the connection
-    if (flushing_) {
+    if (flushing_ && reason_ == CloseReason::local_close) {
       reason_ = is_reset(error) ? CloseReason::reset : CloseReason::transport_error;
       real_error_ = code;
     }
@@ -101,8 +98,7 @@ void StreamCore::begin_linger(Timeout flush_for) {
     unsent_.truncate(answered_);
   const Duration time = flush_for.value_or(options_.linger_timeout);
   if (time <= Duration::zero()) {
-    if (flush_for && !unsent_.empty())
-      reason_ = CloseReason::timed_out;
+    cut_flush(flush_for.has_value());
     release_transport();
     return;
   }
@@ -111,6 +107,14 @@ void StreamCore::begin_linger(Timeout flush_for) {
   ref();
   linger_timer_ = std::make_unique<Timer>([this] { end_linger(); });
   linger_timer_->start_after(loop_, time);
+  if (flushing_)
+    loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
+}
+
+/// The time of a close_after_flush is over; its writes fail with that.
+void StreamCore::cut_flush(bool flushing) noexcept {
+  if (flushing && !unsent_.empty() && reason_ == CloseReason::local_close)
+    reason_ = CloseReason::timed_out;
 }
 
 /// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and closing now would
@@ -156,8 +160,7 @@ void StreamCore::end_linger() noexcept {
   lingering_ = false;
   if (flushing_) {
     flushing_ = false;
-    if (!unsent_.empty())
-      reason_ = CloseReason::timed_out; // or broken: then it has a real error
+    cut_flush(true);
     loop_.defer(deferred_task_);
   }
   if (linger_timer_ != nullptr)
@@ -186,8 +189,11 @@ void StreamCore::finish_close() {
     callback();
 }
 
-void StreamCore::set_close_callback(std::function<void()> callback) {
+void StreamCore::set_close_callback(std::function<void()> callback, EndNotice notice) {
   close_callback_ = std::move(callback);
+  end_notice_ = notice;
+  if (hang_up_ && !closed_)
+    loop_.defer(deferred_task_);
   if (!finished_ || close_callback_ == nullptr)
     return;
   finished_ = false; // the close is told once more, to the late one

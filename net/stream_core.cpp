@@ -4,6 +4,9 @@
 #include "net/stream_core.hpp"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
 
 
 namespace squall {
@@ -16,7 +19,9 @@ void StreamCore::go_on_later() noexcept {
 
 StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
     : loop_{loop}, transport_{std::move(transport)}, options_{options} {
-  options_.max_buffer_size = std::max<std::size_t>(options_.max_buffer_size, 2);
+  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number there is.
+  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
+  options_.max_buffer_size = std::clamp<std::size_t>(options_.max_buffer_size, 2, greatest);
   options_.read_chunk_size =
       std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
   transport_->set_nodelay(options_.nodelay);
@@ -43,6 +48,8 @@ void StreamCore::on_ready(Readiness readiness) {
   const Guard guard{*this};
   readable_ = readable_ || readiness.readable || readiness.hang_up;
   hang_up_ = hang_up_ || readiness.hang_up;
+  broken_ = broken_ || readiness.broken;
+  urgent_ = urgent_ || readiness.urgent;
   if (readiness.writable && blocked_) {
     blocked_ = false;
     flush();
@@ -69,6 +76,12 @@ void StreamCore::run_deferred() {
       callback();
   if (closed_ && !finished_ && !flushing_)
     finish_close();
+}
+
+void StreamCore::die_on_wrong_thread() noexcept {
+  std::fputs("squall: an IOStream was used by the thread of another event loop; send its stream actor a request instead\n",
+             stderr);
+  std::abort();
 }
 
 void StreamCore::on_loop_end() noexcept {

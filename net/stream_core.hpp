@@ -24,6 +24,7 @@ namespace squall {
 
 class StreamCore final : private Watcher {
 public:
+  /// With one reference, the caller's.
   StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options);
 
   void ref() noexcept { ++references_; }
@@ -54,7 +55,7 @@ public:
   std::optional<StreamError> close_after_flush(Duration deadline, std::uint64_t& end);
   void abort();
   void set_end_callback(std::function<void()> callback);
-  void set_close_callback(std::function<void()> callback);
+  void set_close_callback(std::function<void()> callback, EndNotice notice);
   void set_nodelay(bool value) noexcept;
 
   [[nodiscard]] bool closed() const noexcept { return closed_; }
@@ -63,6 +64,12 @@ public:
   [[nodiscard]] std::size_t unsent_size() const noexcept { return closed_ ? 0 : unsent_.size(); }
   [[nodiscard]] StreamError error() const noexcept { return {StreamErrc::closed, reason_, real_error_}; }
   [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
+
+  /// Ends the process when a thread uses a stream of another thread's loop: what it would damage cannot be told.
+  void check_thread() const noexcept {
+    if (EventLoop::current() != nullptr && !loop_.in_loop())
+      die_on_wrong_thread();
+  }
 
 private:
   /// Keeps the stream while one of its own functions runs, whatever a completion lets go. When a completion throws, what
@@ -98,6 +105,7 @@ private:
   ~StreamCore() = default;
   void on_ready(Readiness readiness) override;
   void on_loop_end() noexcept override;
+  [[noreturn]] static void die_on_wrong_thread() noexcept;
 
   // -- reading
   std::optional<Result<Bytes>> advance_read();
@@ -129,6 +137,7 @@ private:
   void begin_linger(Timeout flush_for);
   void end_linger() noexcept;
   void linger_over() noexcept;
+  void cut_flush(bool flushing) noexcept;
   void discard_input();
   void check_idle();
   void release_transport() noexcept;
@@ -153,6 +162,7 @@ private:
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
   std::unique_ptr<Timer> write_timer_;
+  std::unique_ptr<Timer> end_timer_; ///< of an end that nobody reads
 
   std::function<void()> close_callback_;
   std::function<void()> end_callback_;
@@ -174,9 +184,12 @@ private:
   bool write_ended_ = false;
   bool readable_ = true;   ///< a read may find something
   bool hang_up_ = false;   ///< a read will find the end, or an error
+  bool broken_ = false;    ///< nothing passes any more
+  bool urgent_ = false;    ///< there was urgent data: a short read does not say that nothing is left
+  EndNotice end_notice_ = EndNotice::lenient;
   bool blocked_ = false;   ///< the transport takes nothing until it tells that it is writable
 
-  std::uint32_t references_ = 0;
+  std::uint32_t references_ = 1;
   std::uint32_t operations_ = 0;      ///< done in turn turn_
   std::size_t received_ = 0;          ///< bytes received in turn turn_
   std::uint64_t turn_ = 0;

@@ -14,6 +14,7 @@
 namespace squall {
 
 std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCompletion& completion) {
+  check_thread();
   if (reader_ != nullptr)
     return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
   if (const auto refused = ReadMatch::check(request, options_.max_buffer_size))
@@ -204,7 +205,8 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();
     // A short read took all there was; what comes later is told. Only an end that was told already is still there.
-    readable_ = result.size == wanted || hang_up_;
+    // So is what lies behind urgent data (tcp(7)).
+    readable_ = result.size == wanted || hang_up_ || urgent_;
     return;
   case IoResult::Status::would_block:
     readable_ = hang_up_ = false;
@@ -221,7 +223,8 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
 /// The peer ended its side.
 void StreamCore::end_input() {
   if (!options_.half_close || write_ended_) {
-    shut(CloseReason::peer_closed, {});
+    // What is unsent was written before the end showed: a peer that ended only its own side still gets it.
+    shut(CloseReason::peer_closed, {}, options_.linger_timeout);
     return;
   }
   read_ended_ = true;
@@ -229,10 +232,26 @@ void StreamCore::end_input() {
   loop_.defer(deferred_task_); // which tells of the end, after the pending read was answered
 }
 
-/// Nobody reads, and the transport hung up: closes when nothing is unread. Data keeps the stream open until it is read.
+/// Nobody reads, and the transport hung up.
 void StreamCore::notice_end() {
-  if (unread_.empty() && readable_)
+  // A broken connection closes the stream now; what the system still holds of it becomes unread before.
+  while (broken_ && !closed_ && readable_ && unread_.size() <= options_.max_buffer_size)
     receive();
+  if (closed_ || !unread_.empty() || !readable_)
+    return; // what is unread keeps the stream open until it is read
+  if (end_notice_ == EndNotice::at_once) {
+    receive();
+    return;
+  }
+  // The peer may have ended its side only, and wait for an answer that the handler is at: time for it to come.
+  if (end_timer_ == nullptr)
+    end_timer_ = std::make_unique<Timer>([this] {
+      const Guard guard{*this};
+      if (reader_ == nullptr && !closed_ && unread_.empty() && readable_)
+        receive();
+    });
+  if (!end_timer_->armed())
+    end_timer_->start_after(loop_, options_.linger_timeout);
 }
 
 } // namespace squall

@@ -17,6 +17,7 @@ constexpr std::size_t early_answer_size = 64 * 1024;
 } // namespace
 
 std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
+  check_thread();
   if (closed_)
     return error();
   if (write_end_wanted_)
@@ -103,7 +104,7 @@ void StreamCore::end_own_side() {
   write_ended_ = true;
   transport_->shutdown_write();
   if (read_ended_)
-    close(CloseReason::peer_closed, {});
+    shut(CloseReason::peer_closed, {});
 }
 
 void StreamCore::cancel_write(WriteCompletion& completion) noexcept {

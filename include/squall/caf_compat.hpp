@@ -34,7 +34,8 @@ template <class T, class U, class... Ts> struct SingleReply<caf::detail::type_li
 
 /// What `Handle` replies to a request of `In...`.
 template <class Handle, class... In>
-using ReplyOf = typename SingleReply<caf::response_type_t<typename Handle::signatures, In...>>::type;
+using ReplyOf = typename SingleReply<
+    caf::response_type_t<typename Handle::signatures, caf::detail::implicit_conversions_t<In>...>>::type;
 
 } // namespace detail
 

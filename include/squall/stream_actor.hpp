@@ -30,7 +30,10 @@ using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),      //
                                caf::result<Bytes>(Peek),           //
                                caf::result<void>(CancelRead),      //
                                caf::result<void>(Write),           //
+                               caf::result<void>(ShutdownWrite),   //
                                caf::result<void>(Close),           //
+                               caf::result<void>(CloseAfterFlush), //
+                               caf::result<void>(Abort),           //
                                caf::result<void>(SetNodelay),      //
                                caf::result<StreamInfo>(Info)>;
 

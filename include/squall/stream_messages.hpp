@@ -29,6 +29,23 @@ struct Close {
   friend bool operator==(const Close&, const Close&) = default;
 };
 
+/// Ends our side behind what is unsent (half-close); see IOStream::shutdown_write. Answered when everything is sent.
+struct ShutdownWrite {
+  friend bool operator==(const ShutdownWrite&, const ShutdownWrite&) = default;
+};
+
+/// Closes the stream when everything is sent, at most after `deadline`; see IOStream::close_after_flush. Answered when it is
+/// sent, or with StreamErrc::closed when it was not.
+struct CloseAfterFlush {
+  Duration deadline{};
+  friend bool operator==(const CloseAfterFlush&, const CloseAfterFlush&) = default;
+};
+
+/// Breaks the connection; see IOStream::abort.
+struct Abort {
+  friend bool operator==(const Abort&, const Abort&) = default;
+};
+
 /// Ends the pending read, if there is one: it is answered with StreamErrc::cancelled, every byte stays unread.
 struct CancelRead {
   friend bool operator==(const CancelRead&, const CancelRead&) = default;
@@ -210,10 +227,27 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
   return f(caf::meta::type_name("squall::CancelRead"));
 }
 template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Write& x) {
-  return f(caf::meta::type_name("squall::Write"), x.data);
+  detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
+  return f(caf::meta::type_name("squall::Write"), x.data, timeout.present, timeout.number, caf::meta::load_callback([&] {
+             x.timeout = detail::to_timeout(timeout);
+             return caf::error{};
+           }));
 }
 template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Close&) {
   return f(caf::meta::type_name("squall::Close"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ShutdownWrite&) {
+  return f(caf::meta::type_name("squall::ShutdownWrite"));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, CloseAfterFlush& x) {
+  std::int64_t deadline = x.deadline.count();
+  return f(caf::meta::type_name("squall::CloseAfterFlush"), deadline, caf::meta::load_callback([&] {
+             x.deadline = Duration{deadline};
+             return caf::error{};
+           }));
+}
+template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Abort&) {
+  return f(caf::meta::type_name("squall::Abort"));
 }
 template <class Inspector> typename Inspector::result_type inspect(Inspector& f, SetNodelay& x) {
   return f(caf::meta::type_name("squall::SetNodelay"), x.value);
@@ -259,9 +293,11 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
 
 CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
 
+CAF_ADD_TYPE_ID(squall, (squall::Abort))
 CAF_ADD_TYPE_ID(squall, (squall::Bytes))
 CAF_ADD_TYPE_ID(squall, (squall::CancelRead))
 CAF_ADD_TYPE_ID(squall, (squall::Close))
+CAF_ADD_TYPE_ID(squall, (squall::CloseAfterFlush))
 CAF_ADD_TYPE_ID(squall, (squall::Endpoint))
 CAF_ADD_TYPE_ID(squall, (squall::Info))
 CAF_ADD_TYPE_ID(squall, (squall::Listen))
@@ -274,6 +310,7 @@ CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilRegex))
 CAF_ADD_TYPE_ID(squall, (squall::Regex))
 CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
+CAF_ADD_TYPE_ID(squall, (squall::ShutdownWrite))
 CAF_ADD_TYPE_ID(squall, (squall::Stop))
 CAF_ADD_TYPE_ID(squall, (squall::StreamInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Write))

@@ -61,8 +61,8 @@ public:
   /// handle_stream, it may return before the sockets are closed.
   void stop();
 
-  /// Waits for SIGINT or SIGTERM, then shuts down. While it waits it holds the handlers of the two signals; it brings the
-  /// former ones back. @returns the exit status: 0 @throws std::logic_error when another server of the process runs
+  /// Waits for SIGINT or SIGTERM, then shuts down. Until it returns, and not before, it holds the handlers of the two signals;
+  /// one that comes a second or more after the first ends the process at once. @returns the exit status: 0 @throws std::logic_error when another server of the process runs
   int run();
 
   /// Closes the listening sockets and every connection, and ends the threads. Doing it twice is harmless. Not for

@@ -269,7 +269,10 @@ TEST(TCPServer, AHandlerThatAsksAndStopsDoesNotHoldUpTheShutdown) {
     const Endpoint endpoint = server.listen(0, "127.0.0.1")[0];
     std::vector<Client> clients;
     for (int i = 0; i < 4; ++i)
-      clients.emplace_back(endpoint).send("go\ngo\ngo\ngo\ngo\ngo\ngo\ngo\n");
+      clients.emplace_back(endpoint);
+    wait_until([&] { return server.info().accepted_count == 4; }); // the first to be served stops the server
+    for (Client& client : clients)
+      client.send("go\ngo\ngo\ngo\ngo\ngo\ngo\ngo\n");
     EXPECT_EQ(clients[0].receive_line(), "stopped\n");
     server.shutdown();
   }

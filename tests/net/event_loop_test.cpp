@@ -290,7 +290,7 @@ TEST(EventLoop, KnowsTheThreadThatRunsIt) {
   EXPECT_EQ(EventLoop::current(), nullptr);
 }
 
-TEST(EventLoop, KeepsItsTimeForATurn) {
+TEST(EventLoop, TellsTheClocksTimeAlsoInALongTurn) {
   ManualClock clock;
   EventLoop loop{&clock};
   EXPECT_EQ(loop.now(), clock.now());
@@ -302,7 +302,7 @@ TEST(EventLoop, KeepsItsTimeForATurn) {
     second = loop.now();
   });
   loop.run_once();
-  EXPECT_EQ(first, second);
+  EXPECT_EQ(second - first, 5ms);
   EXPECT_EQ(loop.now(), clock.now());
 }
 

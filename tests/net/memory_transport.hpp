@@ -88,7 +88,7 @@ public:
     if (other == nullptr || other->broken != 0)
       return;
     other->broken = error;
-    other->notify({true, true, true});
+    other->notify({true, true, true, true});
   }
 
   void close() {
@@ -104,7 +104,7 @@ public:
   void watch(EventLoop& loop, Watcher& watcher) {
     loop_ = &loop;
     watcher_ = &watcher;
-    notify({!arrived.empty() || ended, true, ended});
+    notify({!arrived.empty() || ended, true, ended, broken != 0});
   }
   void unwatch() {
     watcher_ = nullptr;
@@ -118,6 +118,7 @@ public:
     pending_.readable |= readiness.readable;
     pending_.writable |= readiness.writable;
     pending_.hang_up |= readiness.hang_up;
+    pending_.broken |= readiness.broken;
     loop_->defer(*this);
   }
 

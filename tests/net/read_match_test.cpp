@@ -13,13 +13,16 @@ namespace squall {
 
 namespace {
 
+/// Of the stream: no read of these tests reaches it.
+constexpr std::size_t greatest_buffer = 64 * 1024 * 1024;
+
 using Kind = ReadMatch::Outcome::Kind;
 
 /// Feeds `input` in the pieces that end at `ends`; the outcome of the first call that does not want more.
 ReadMatch::Outcome match(const ReadRequest& request, std::string_view input,
                          const std::vector<std::size_t>& ends) {
   ReadMatch matcher;
-  matcher.start(request);
+  matcher.start(request, greatest_buffer);
   ReadMatch::Outcome outcome{Kind::wants_more};
   for (std::size_t end : ends) {
     outcome = matcher.find(input.substr(0, end));
@@ -107,7 +110,7 @@ TEST(ReadMatch, FailsADelimiterThatIsThereButEndsTooLate) {
 TEST(ReadMatch, SearchesNoByteTwiceBeyondTheDelimitersLength) {
   // Linear cost: with the end of 4 MiB arriving byte by byte, a search from the start would take hours.
   ReadMatch matcher;
-  matcher.start(ReadUntil{"\r\n", std::nullopt});
+  matcher.start(ReadUntil{"\r\n", std::nullopt}, greatest_buffer);
   const std::string input(4 * 1024 * 1024, 'a');
   for (std::size_t size = input.size() - 100'000; size < input.size(); ++size)
     ASSERT_EQ(matcher.find(std::string_view{input}.substr(0, size)).kind, Kind::wants_more);
@@ -133,17 +136,17 @@ TEST(ReadMatch, TakesZeroBytesAtOnce) {
 TEST(ReadMatch, WantsEverythingUntilTheClose) {
   expect_same(match(ReadUntilClose{}, "abcdef", {0, 3, 6}), {Kind::wants_more, 0});
   ReadMatch matcher;
-  matcher.start(ReadUntilClose{});
+  matcher.start(ReadUntilClose{}, greatest_buffer);
   EXPECT_TRUE(matcher.satisfied_by_end());
-  matcher.start(ReadBytes{1});
+  matcher.start(ReadBytes{1}, greatest_buffer);
   EXPECT_FALSE(matcher.satisfied_by_end());
 }
 
 TEST(ReadMatch, ForgetsTheLastReadWhenTheNextBegins) {
   ReadMatch matcher;
-  matcher.start(ReadUntil{"\n", std::nullopt});
+  matcher.start(ReadUntil{"\n", std::nullopt}, greatest_buffer);
   EXPECT_EQ(matcher.find("abcdef").kind, Kind::wants_more);
-  matcher.start(ReadUntil{"b", std::nullopt});
+  matcher.start(ReadUntil{"b", std::nullopt}, greatest_buffer);
   expect_same(matcher.find("abcdef"), {Kind::satisfied, 2});
 }
 

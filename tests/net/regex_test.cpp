@@ -83,10 +83,9 @@ TEST(Regex, FindsTheSameForRandomSplitsOfLongTexts) {
 TEST(Regex, RefusesWhatCanNeverBeDecided) {
   for (const char* pattern : {"a$", "a\\b", "\\Ba", "a\\z", "(?m)a$", "a*", "", "a|", "(", "a(?=b)", "(a)\\1", "[a"})
     EXPECT_THROW(Regex{pattern}, std::invalid_argument) << pattern;
-  for (const char* pattern : {"[$]", "\\$", "\\Q$\\E", "[\\b]?x", "a\\\\b"}) {
-    const re2::RE2 machine{pattern, re2::RE2::Quiet};
-    if (machine.ok())
-      EXPECT_NO_THROW(Regex{pattern}) << pattern;
+  for (const char* pattern : {"[$]", "\\$", "\\Q$\\E", "a\\\\b"}) {
+    ASSERT_TRUE(re2::RE2(pattern, re2::RE2::Quiet).ok()) << pattern;
+    EXPECT_NO_THROW(Regex{pattern}) << pattern;
   }
 }
 

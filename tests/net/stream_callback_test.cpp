@@ -147,7 +147,7 @@ TEST_P(StreamExceptionTest, OfAnyAnswerToTheCloseLosesNoOther) {
   read.start(stream(), ReadBytes{1});
   first.start(stream(), "1");
   second.start(stream(), "2");
-  peer().end();
+  stream().close();
   int exceptions = 0;
   ASSERT_TRUE(run_until([&] {
     exceptions += run_and_count_exceptions();

@@ -122,6 +122,7 @@ TEST_F(StreamCallsTest, ReadsNothingWhileNobodyAsks) {
 }
 
 TEST_F(StreamCallsTest, LooksForTheEndOnlyWhenItWasTold) {
+  stream.set_close_callback([] {});
   peer().send("hello");
   TestRead read{stream, ReadBytes{5}};
   run_turns(loop);

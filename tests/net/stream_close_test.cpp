@@ -63,7 +63,29 @@ TEST_P(CloseTest, AnswersThePendingReadThenTheWritesThenTheCloseCallback) {
   EXPECT_EQ(second.error(), read.error());
 }
 
+TEST_P(CloseTest, HandsOverWhatIsUnsentWhenThePeerEndsItsSide) {
+  const std::string written = fill_connection();
+  TestWrite write;
+  TestRead read;
+  write.start(stream(), "last");
+  read.start(stream(), ReadBytes{1});
+  peer().end();
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.error().reason, CloseReason::peer_closed);
+  ASSERT_TRUE(run_until([&] {
+    peer().receive();
+    return write.answered();
+  }));
+  EXPECT_TRUE(write.succeeded());
+  ASSERT_TRUE(run_until([&] {
+    peer().receive();
+    return peer().received.size() >= written.size() + 4;
+  }));
+  EXPECT_EQ(peer().received, written + "last");
+}
+
 TEST_P(CloseTest, AnswersInThatOrderAlsoWhenThePeerEnds) {
+  relink({.linger_timeout = std::chrono::milliseconds{0}});
   fill_connection();
   TestRead read;
   TestWrite write;
@@ -207,9 +229,36 @@ TEST_P(CloseTest, SendsWhatWasWrittenInTheSameTurn) {
   EXPECT_EQ(peer().received, "goodbye");
 }
 
-TEST_P(CloseTest, IsNoticedByAnIdleStreamWhenThePeerEnds) {
+TEST_P(CloseTest, IsNoticedByAnIdleStreamAtOnceWhenThePeerEndsAndThereIsACloseCallback) {
+  note_close();
+  run_turns(loop);
+  peer().end();
+  ASSERT_TRUE(run_until([&] { return stream().closed(); })) << "without a read";
+}
+
+TEST_P(CloseTest, LeavesTimeForAnAnswerWhenThePeerEndsItsSideAndNobodyReads) {
+  TestRead request{stream(), ReadUntil{"\n"}};
+  peer().send("question\n");
+  await(request);
+  peer().end();
+  run_turns(loop);
+  ASSERT_FALSE(stream().closed());
+  TestWrite answer{stream(), "answer"};
+  await(answer);
+  EXPECT_TRUE(answer.succeeded());
+  ASSERT_TRUE(run_until([&] {
+    peer().receive();
+    return peer().received == "answer";
+  }));
+}
+
+TEST_P(CloseTest, IsNoticedByAnIdleStreamAfterTheLingerTimeoutWhenThePeerEnds) {
+  relink({.linger_timeout = std::chrono::milliseconds{1}});
   run_turns(loop);
   peer().close();
+  run_turns(loop);
+  EXPECT_FALSE(stream().closed());
+  clock.advance(std::chrono::milliseconds{1});
   ASSERT_TRUE(run_until([&] { return stream().closed(); })) << "without a read and without a close callback";
   EXPECT_EQ(stream().error(), (StreamError{StreamErrc::closed, CloseReason::peer_closed, {}}));
 }

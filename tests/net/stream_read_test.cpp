@@ -192,7 +192,7 @@ TEST_P(AnyReadTest, LosesNoByteWhenItIsCancelled) {
   peer().send("abc");
   ASSERT_TRUE(run_until([&] { return stream().unread_size() == 3; }));
   EXPECT_TRUE(stream().reading());
-  stream().cancel_read(cancelled);
+  stream().forget_read(cancelled);
   EXPECT_FALSE(stream().reading());
   peer().send("def");
   run_turns(loop);
@@ -205,11 +205,11 @@ TEST_P(AnyReadTest, LosesNoByteWhenItIsCancelled) {
 TEST_P(AnyReadTest, IsNotDisturbedByTheCancellationOfAnother) {
   TestRead pending{stream(), ReadBytes{3}};
   TestRead other;
-  stream().cancel_read(other);
+  stream().forget_read(other);
   EXPECT_TRUE(stream().reading());
   peer().send("abc");
   await(pending);
-  stream().cancel_read(pending); // answered: nothing
+  stream().forget_read(pending); // answered: nothing
   EXPECT_EQ(pending.text(), "abc");
   EXPECT_EQ(pending.answers, 1);
 }

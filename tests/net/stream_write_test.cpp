@@ -159,7 +159,8 @@ TEST_P(WriteTest, FailsOnAClosedStreamWithItsReason) {
   EXPECT_EQ(empty.error().code, StreamErrc::closed);
 }
 
-TEST_P(WriteTest, FailsWhenThePeerEndsWhileItIsPending) {
+TEST_P(WriteTest, FailsWhenThePeerEndsWhileItIsPendingAndNothingLingers) {
+  relink({.linger_timeout = std::chrono::milliseconds{0}});
   fill_connection();
   TestWrite write{stream(), "last"};
   peer().end();

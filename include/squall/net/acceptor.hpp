@@ -20,10 +20,14 @@
 
 namespace squall {
 
+namespace socket_api {
+struct Accepted;
+}
+
 class Acceptor final : private Watcher, private LoopTask {
 public:
-  /// Gets each connection, non-blocking and close-on-exec. It may stop the acceptor; it must neither destroy it nor
-  /// throw.
+  /// Gets each connection, non-blocking and close-on-exec. It may stop the acceptor; it must not destroy it. What it throws
+  /// is logged and costs the connection.
   using OnAccept = std::function<void(Socket connection, Endpoint peer)>;
 
   /// Accepts from now on. @throws std::system_error when the loop cannot watch the socket; EBADF when it is closed
@@ -42,6 +46,7 @@ private:
   void on_loop_end() noexcept override { stop(); }
   void run_task() override;
   void accept_batch();
+  void hand_over(socket_api::Accepted accepted);
   void pause(int error);
 
   EventLoop& loop_;
@@ -49,6 +54,7 @@ private:
   OnAccept on_accept_;
   Timer resume_timer_;
   std::uint64_t turn_ = 0; ///< of the loop, when the last batch was accepted
+  TimePoint paused_{};                  ///< when it last had to pause
   bool stopped_ = false;
 };
 

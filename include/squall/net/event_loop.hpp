@@ -44,6 +44,8 @@ struct Readiness {
   bool readable = false;
   bool writable = false;
   bool hang_up = false; ///< the peer ended its side, or the descriptor broke: a read will tell which
+  bool broken = false;  ///< the connection failed: no byte will pass any more in either direction (EPOLLERR)
+  bool urgent = false;  ///< urgent data lies between the bytes, at which a read stops short (EPOLLPRI, tcp(7))
 };
 
 /// Hears of a descriptor's readiness. Edge-triggered (epoll(7)): a watcher that is told "readable" must read until
@@ -138,7 +140,7 @@ public:
   /// Runs `task` once at the end of this turn, after all else. A task that is queued already stays where it is.
   void at_end_of_turn(LoopTask& task) noexcept { end_of_turn_.push_back_if_unlinked(task); }
 
-  /// The time at the beginning of the turn (at another time: the clock's).
+  /// The clock's time.
   [[nodiscard]] TimePoint now() const;
 
   /// Counts turns; for budgets that renew themselves with each.

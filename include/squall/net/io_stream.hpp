@@ -58,6 +58,13 @@ protected:
   ~WriteCompletion() = default;
 };
 
+/// How soon a stream that nobody reads notices that its peer has ended its side.
+enum class EndNotice : std::uint8_t {
+  at_once, ///< it closes when nothing is unread, as in Tornado; an answer that is not written yet is lost
+  lenient, ///< it closes after StreamOptions::linger_timeout, so that a peer that ended its side only gets its answer; a
+           ///< read meets the end at once. What a stream does without a close callback
+};
+
 class IOStream {
 public:
   using ReadCallback = std::function<void(Result<Bytes>)>;
@@ -112,10 +119,7 @@ public:
   /// See Peek. @throws also StreamBufferFullError
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
-  /// Queues `data` at once; see Write. Awaiting it is how a handler keeps pace with a slow peer:
-  /// while the system takes all it is given, and at most 64 KiB wait for the end of the turn, it returns at once, and
-  /// the stream answers for those bytes: close() still hands them over (StreamOptions::linger_timeout). Otherwise it
-  /// returns when the system took the last byte of `data`.
+  /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
   /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out), since a part of
   ///                 `data` may be sent
   /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
@@ -146,6 +150,9 @@ public:
   /// refused: then the error is returned and `completion` not called.
   [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion,
                                                        Timeout timeout = no_timeout);
+  /// Queues a write and answers at once where Write says so; otherwise returns nothing and calls `completion` later, once.
+  [[nodiscard]] std::optional<Result<void>> start_paced_write(Bytes data, WriteCompletion& completion,
+                                                              Timeout timeout = no_timeout);
   [[nodiscard]] std::optional<StreamError> start_shutdown_write(WriteCompletion& completion);
   [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline, WriteCompletion& completion);
 
@@ -178,7 +185,8 @@ public:
 
   /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also when the
   /// stream is closed already. A later call replaces the callback; an empty one takes it away.
-  void set_close_callback(std::function<void()> callback);
+  /// @param notice  how soon the peer's end closes a stream that nobody reads
+  void set_close_callback(std::function<void()> callback, EndNotice notice = EndNotice::at_once);
 
   // -- state ----------------------------------------------------------------------------------------------------------
 
@@ -250,7 +258,7 @@ private:
 };
 
 /// co_await returns Result<std::size_t>.
-class [[nodiscard]] ReadIntoResultAwaitable : public ReadOperation {
+class [[nodiscard]] ReadIntoResultAwaitable final : public ReadOperation {
 public:
   Result<std::size_t> await_resume() {
     if (!*result_)
@@ -264,7 +272,7 @@ private:
 };
 
 /// co_await returns std::size_t or throws.
-class [[nodiscard]] ReadIntoAwaitable : public ReadOperation {
+class [[nodiscard]] ReadIntoAwaitable final : public ReadOperation {
 public:
   std::size_t await_resume() { return result_->value().size(); }
 

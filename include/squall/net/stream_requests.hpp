@@ -101,12 +101,18 @@ struct Peek {
 /// Any read.
 using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntilRegex, ReadInto, Peek>;
 
-/// Queues `data` behind what is unsent. The answer says that the system took its last byte, not that the peer did.
-/// An empty write is answered when all before it is.
+/// Queues `data` behind what is unsent. Its answer is how a producer keeps pace with a slow peer: while the system takes all
+/// it is given, and at most 64 KiB wait for the end of the turn, it comes at once, and the stream answers for those bytes: it
+/// hands them over also after a close (StreamOptions::linger_timeout). Otherwise it comes when the system took the last byte
+/// of `data`; that is never to say that the peer did. An empty write is answered when all before it is.
 /// @error StreamErrc::buffer_full beyond StreamOptions::max_write_buffer_size; nothing was queued, the stream is as
 ///        it was
+/// @error StreamErrc::closed with CloseReason::timed_out after `timeout`, which counts while the answer waits: the stream
+///        closes, since a part of `data` may be sent
+/// @error StreamErrc::write_ended after a ShutdownWrite; nothing was queued
 struct Write {
   Bytes data;
+  Timeout timeout = no_timeout;
 
   friend bool operator==(const Write&, const Write&) = default;
 };
