@@ -124,7 +124,14 @@ void Connection::on_read(Result<Bytes> result) {
 
 void Connection::write(caf::mailbox_element& message, Write request) {
   Reply reply{message};
-  if (const auto result = stream_.start_paced_write(std::move(request.data), *this, request.timeout)) {
+  // An early answer is worth its message only where it lets the handler go on with what is unread; otherwise the answer at
+  // the end of the turn finds the handler idle, which is cheaper.
+  std::optional<Result<void>> result;
+  if (stream_.unread_size() > 0)
+    result = stream_.start_paced_write(std::move(request.data), *this, request.timeout);
+  else if (const auto refused = stream_.start_write(std::move(request.data), *this, request.timeout))
+    result.emplace(*refused);
+  if (result) {
     if (!*result && !reply.wanted() && result->error().code == StreamErrc::buffer_full)
       log_event(LogLevel::warning, "write_dropped",
                 "a write that nobody waits for was refused, since max_write_buffer_size is reached; send Write as a "

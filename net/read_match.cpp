@@ -36,6 +36,7 @@ void ReadMatch::start(ReadRequest request, std::size_t max_buffer_size) noexcept
   request_ = std::move(request);
   searched_ = 0;
   limit_error_ = StreamErrc::unsatisfiable_read;
+  limit_policy_ = LimitPolicy::close;
   if (auto* until = std::get_if<ReadUntil>(&request_))
     bound(*until, max_buffer_size);
   else if (auto* match = std::get_if<ReadUntilRegex>(&request_))

@@ -42,7 +42,7 @@ void StreamCore::abort() {
   if (transport_ != nullptr)
     transport_->set_abort();
   if (closed_)
-    end_linger();
+    end_linger(CloseReason::aborted);
   else
     close(CloseReason::aborted, {});
 }
@@ -53,6 +53,7 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
   if (closed_)
     return;
   closed_ = true;
+  flushing_ = flush_for.has_value(); // from now on, so that a failure to send shows in the outcome
   reason_ = reason;
   real_error_ = real_error;
   if (idle_timer_ != nullptr)
@@ -71,6 +72,7 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     begin_linger(flush_for);
   else
     release_transport();
+  flushing_ = lingering_ && flushing_;
   ref();
   loop_.defer(deferred_task_);
 }
@@ -98,23 +100,23 @@ void StreamCore::begin_linger(Timeout flush_for) {
     unsent_.truncate(answered_);
   const Duration time = flush_for.value_or(options_.linger_timeout);
   if (time <= Duration::zero()) {
-    cut_flush(flush_for.has_value());
+    if (flush_for)
+      cut_flush(CloseReason::timed_out);
     release_transport();
     return;
   }
   lingering_ = true;
-  flushing_ = flush_for.has_value();
   ref();
-  linger_timer_ = std::make_unique<Timer>([this] { end_linger(); });
+  linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
   linger_timer_->start_after(loop_, time);
   if (flushing_)
     loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
 }
 
-/// The time of a close_after_flush is over; its writes fail with that.
-void StreamCore::cut_flush(bool flushing) noexcept {
-  if (flushing && !unsent_.empty() && reason_ == CloseReason::local_close)
-    reason_ = CloseReason::timed_out;
+/// A close_after_flush is cut short; its writes fail with why.
+void StreamCore::cut_flush(CloseReason why) noexcept {
+  if (!unsent_.empty() && reason_ == CloseReason::local_close)
+    reason_ = why;
 }
 
 /// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and closing now would
@@ -122,7 +124,7 @@ void StreamCore::cut_flush(bool flushing) noexcept {
 /// peer ends its own side, or the deadline comes.
 void StreamCore::linger_over() noexcept {
   if (!flushing_ || transport_ == nullptr) {
-    end_linger();
+    end_linger(reason_);
     return;
   }
   if (!write_ended_)
@@ -138,7 +140,7 @@ void StreamCore::discard_input() {
     if (result.status == IoResult::Status::would_block)
       return;
     if (result.status != IoResult::Status::done) {
-      end_linger();
+      end_linger(reason_);
       return;
     }
     discarded += result.size;
@@ -154,13 +156,14 @@ void StreamCore::check_idle() {
     idle_timer_->start(loop_, due);
 }
 
-void StreamCore::end_linger() noexcept {
+/// @param why  a close_after_flush that is not done fails with this
+void StreamCore::end_linger(CloseReason why) noexcept {
   if (!lingering_)
     return;
   lingering_ = false;
   if (flushing_) {
     flushing_ = false;
-    cut_flush(true);
+    cut_flush(why);
     loop_.defer(deferred_task_);
   }
   if (linger_timer_ != nullptr)

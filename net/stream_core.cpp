@@ -71,7 +71,7 @@ void StreamCore::go_on() {
 void StreamCore::run_deferred() {
   const Guard guard{*this};
   go_on();
-  if (read_ended_ || finished_)
+  if (read_ended_ || closed_) // the pending read was answered just now
     if (const auto callback = std::exchange(end_callback_, nullptr))
       callback();
   if (closed_ && !finished_ && !flushing_)
@@ -87,7 +87,7 @@ void StreamCore::die_on_wrong_thread() noexcept {
 void StreamCore::on_loop_end() noexcept {
   const Guard guard{*this};
   shut(CloseReason::shutting_down, {}); // the loop runs the deferred task before it goes
-  end_linger();
+  end_linger(CloseReason::shutting_down);
 }
 
 } // namespace squall

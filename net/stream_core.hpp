@@ -135,9 +135,9 @@ private:
   void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
   void fail(int error, const char* what);
   void begin_linger(Timeout flush_for);
-  void end_linger() noexcept;
+  void end_linger(CloseReason why) noexcept;
   void linger_over() noexcept;
-  void cut_flush(bool flushing) noexcept;
+  void cut_flush(CloseReason why) noexcept;
   void discard_input();
   void check_idle();
   void release_transport() noexcept;

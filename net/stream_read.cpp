@@ -23,13 +23,14 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
   match_.start(std::move(request), options_.max_buffer_size);
   into_size_ = 0;
   started_closed_ = closed_;
-  if (closed_ || spend_operation()) { // closed: only what is unread, and the loop may be gone
+  const bool polls = timeout && *timeout <= Duration::zero(); // it has no later turn
+  if (closed_ || polls || spend_operation()) { // closed: only what is unread, and the loop may be gone
     if (auto result = advance_read())
       return result;
   } else {
     loop_.defer(deferred_task_);
   }
-  if (timeout && *timeout <= Duration::zero()) {
+  if (polls) {
     leave_read();
     return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
   }
@@ -167,10 +168,11 @@ void StreamCore::after_read() noexcept {
 /// Goes on with the pending read.
 void StreamCore::continue_read() {
   spend_operation();
+  ReadCompletion* reader = reader_; // a read into a buffer leaves it by itself when the stream closes
   auto result = advance_read();
   if (!result)
     return;
-  ReadCompletion* reader = std::exchange(reader_, nullptr);
+  reader_ = nullptr;
   if (read_timer_ != nullptr)
     read_timer_->cancel();
   reader->on_read(std::move(*result));
@@ -239,7 +241,7 @@ void StreamCore::notice_end() {
     receive();
   if (closed_ || !unread_.empty() || !readable_)
     return; // what is unread keeps the stream open until it is read
-  if (end_notice_ == EndNotice::at_once) {
+  if (end_notice_ == EndNotice::at_once || options_.half_close) { // which closes nothing that is still to answer
     receive();
     return;
   }

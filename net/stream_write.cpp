@@ -3,6 +3,7 @@
 // stream_write.cpp: how a stream writes.
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
@@ -57,7 +58,9 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
   const auto behind = std::upper_bound(first, writers_.end(), end,
                                        [](std::uint64_t a, const PendingWrite& b) { return a < b.end; });
-  const TimePoint deadline = timeout ? loop_.now() + *timeout : TimePoint::max();
+  TimePoint deadline = TimePoint::max();
+  if (timeout && *timeout < TimePoint::max() - loop_.now())
+    deadline = loop_.now() + *timeout;
   writers_.insert(behind, {end, deadline, &completion});
   if (finished_) { // the close was told already: once more, to the late one
     finished_ = false;
@@ -80,6 +83,12 @@ void StreamCore::check_write_deadlines() {
   if (next == TimePoint::max())
     return;
   if (next <= loop_.now()) {
+    if (!blocked_ && !closed_) { // they may have waited for the end of the turn only
+      send_unsent(std::numeric_limits<std::size_t>::max());
+      loop_.at_end_of_turn(flush_task_);
+      check_write_deadlines(); // of what the system did not take
+      return;
+    }
     close(CloseReason::timed_out, {});
     return;
   }

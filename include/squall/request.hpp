@@ -112,13 +112,7 @@ public:
   RequestOperation(const RequestOperation&) = delete;
   RequestOperation& operator=(const RequestOperation&) = delete;
 
-  /// An invalid handle is answered at once.
-  [[nodiscard]] bool await_ready() {
-    if (target_ != nullptr)
-      return false;
-    content_ = caf::make_message(caf::make_error(caf::sec::invalid_argument, "the request has no target"));
-    return true;
-  }
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
   template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiter) {
     start(waiter.promise().context(), waiter);
   }

@@ -88,6 +88,8 @@ TEST_P(HandlerFailure, ClosesItsOwnStreamAndIsCountedAndLoggedOnce) {
       co_await stream.write(co_await stream.read_until("\n"));
   });
   Client bystander{listen_with(other)};
+  bystander.send("there\n");
+  ASSERT_EQ(bystander.receive_line(), "there\n");
   const Endpoint server = listen(make_handler(GetParam()));
   for (std::size_t i = 1; i <= 4; ++i) { // on both loops
     Client client{server};

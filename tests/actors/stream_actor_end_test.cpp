@@ -9,7 +9,7 @@ namespace {
 
 class StreamActorEnd : public ActorTest {
 protected:
-  StreamActorEnd() : connected_{connect({}, 4096)}, stream_{connected_.stream}, client_{connected_.client} {}
+  StreamActorEnd() : connected_{connect(short_linger(), 4096)}, stream_{connected_.stream}, client_{connected_.client} {}
   void TearDown() override {
     connected_ = {};
     stream_ = nullptr;

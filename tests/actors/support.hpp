@@ -264,6 +264,13 @@ struct Connected {
   int server_fd; ///< the stream's
 };
 
+/// For streams that nobody reads: how soon they notice that their peer is gone.
+inline StreamOptions short_linger() {
+  StreamOptions options;
+  options.linger_timeout = 20ms;
+  return options;
+}
+
 /// An actor system with two I/O threads, and an actor for the test itself.
 class ActorTest : public ::testing::Test {
 protected:

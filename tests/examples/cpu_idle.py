@@ -62,6 +62,12 @@ class Idle:
             client.recv(1, socket.MSG_PEEK)  # the answer began, and cannot go on
         self.wait_until_idle()
 
+    def test_with_a_client_that_never_reads_many_answers(self):
+        client = self.connect(receive_buffer=4096)
+        client.sendall(b"x" * (8 * MEBI) + b"\n" * 300_000)
+        client.recv(1, socket.MSG_PEEK)
+        self.wait_until_idle()
+
     def test_after_clients_left(self):
         for _ in range(50):
             with support.connect(self.server.address) as client:

@@ -163,8 +163,12 @@ public:
   [[nodiscard]] int fileno() const noexcept override { return -1; }
   void close_fd() noexcept override {
     ++log->closes;
+    if (aborts_)
+      end_.break_other(ECONNRESET);
     end_.close();
   }
+  void shutdown_write() noexcept override { end_.end(); }
+  void set_abort() noexcept override { aborts_ = true; }
   void set_nodelay(bool value) noexcept override { log->nodelay = value; }
   void watch(EventLoop& loop, Watcher& watcher) override {
     log->watched = true;
@@ -228,6 +232,7 @@ private:
   std::shared_ptr<MemoryConnection> connection_;
   MemoryEnd& end_;
   std::shared_ptr<FaultPlan> faults_;
+  bool aborts_ = false;
 };
 
 } // namespace squall::testing_support
