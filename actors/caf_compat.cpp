@@ -18,17 +18,14 @@ caf::error to_error(const std::exception_ptr& exception) {
   return caf::make_error(caf::sec::runtime_error, describe(exception));
 }
 
-template <class T> bool holds_message(const caf::mailbox_element& message) {
+template <class T>
+bool holds_message(const caf::mailbox_element& message) {
   return message.mid.is_async() && message.content().size() == 1 && message.content().match_element<T>(0);
 }
 
-bool is_exit(const caf::mailbox_element& message) {
-  return holds_message<caf::exit_msg>(message);
-}
+bool is_exit(const caf::mailbox_element& message) { return holds_message<caf::exit_msg>(message); }
 
-bool is_down(const caf::mailbox_element& message) {
-  return holds_message<caf::down_msg>(message);
-}
+bool is_down(const caf::mailbox_element& message) { return holds_message<caf::down_msg>(message); }
 
 /// A handler on CAF's workers.
 class PoolHandler : public caf::event_based_actor {
@@ -45,9 +42,10 @@ public:
       : PoolHandler{config}, unit_{std::move(unit)} {}
 
   void enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) override {
-    // Idle and called from its loop: the message is handled here, without waking or scheduling anything. Taking the
-    // mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it. Messages that the
-    // handler skipped have to be tried again when it has handled another one, which only its mailbox does.
+    // Idle and called from its loop: the message is handled here, without waking or scheduling anything.
+    // Taking the mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it.
+    // Messages that the handler skipped have to be tried again when it has handled another one, which only
+    // its mailbox does.
     if (unit_->may_handle_now() && nothing_skipped() && mailbox().try_unblock())
       handle_now(std::move(message));
     else
@@ -92,16 +90,15 @@ private:
 
 } // namespace
 
-// -- LoopUnit --------------------------------------------------------------------------------------------------------------
+// -- LoopUnit
+// --------------------------------------------------------------------------------------------------------------
 
 LoopUnit::LoopUnit(caf::actor_system& system, const Clock* clock)
     : caf::execution_unit{&system}, loop_{clock}, home_{system, *this} {}
 
 LoopUnit::~LoopUnit() = default;
 
-void LoopUnit::exec_later(caf::resumable* job) {
-  system().scheduler().enqueue(job);
-}
+void LoopUnit::exec_later(caf::resumable* job) { system().scheduler().enqueue(job); }
 
 LoopUnit::Home::~Home() {
   for (caf::resumable* job : jobs_)
@@ -142,7 +139,8 @@ void LoopUnit::Home::run_task() {
 }
 
 void LoopUnit::post(std::function<void()> function) {
-  if (closed_.load()) { // every actor of the loop has ended: what is left is to refuse, which any thread may do
+  if (closed_
+          .load()) { // every actor of the loop has ended: what is left is to refuse, which any thread may do
     function();
     return;
   }
@@ -210,7 +208,7 @@ void LoopUnit::end_actors() {
       actor->quit(caf::exit_reason::user_shutdown);
     kill_handlers();
   };
-  for (;;) { // again: a handler that still runs may make an actor
+  for (;;) {             // again: a handler that still runs may make an actor
     loop_.post(end_all); // inside the loop, as always: what runs there must not wait for it
     loop_.run_once();
     if (actor_count_.load(std::memory_order_acquire) == 0)
@@ -232,7 +230,8 @@ void LoopUnit::kill_handlers() {
     caf::anon_send_exit(handler, caf::exit_reason::kill);
 }
 
-// -- LoopActor -------------------------------------------------------------------------------------------------------------
+// -- LoopActor
+// -------------------------------------------------------------------------------------------------------------
 
 LoopActor::LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
     : caf::monitorable_actor{config}, unit_{std::move(unit)}, self_{ctrl()} {
@@ -248,8 +247,8 @@ LoopActor::~LoopActor() {
 }
 
 void LoopActor::enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) {
-  // Never inside another function: a message that may end the actor, and a response, which resumes a coroutine. Nor in
-  // front of a message that waits: messages of one sender keep their order.
+  // Never inside another function: a message that may end the actor, and a response, which resumes a
+  // coroutine. Nor in front of a message that waits: messages of one sender keep their order.
   if (!unit_->may_handle_now() || queued_ != 0 || message->mid.is_response() || is_exit(*message) ||
       is_down(*message)) {
     unit_->post_message(*this, std::move(message));
@@ -313,14 +312,16 @@ void LoopActor::monitor(const caf::strong_actor_ptr& other) {
 caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf::message content) {
   const caf::message_id id = ++last_request_id_;
   if (target == nullptr)
-    enqueue(caf::make_mailbox_element(nullptr, id.response_id(), {}, caf::make_error(caf::sec::invalid_argument)),
-            nullptr);
+    enqueue(
+        caf::make_mailbox_element(nullptr, id.response_id(), {}, caf::make_error(caf::sec::invalid_argument)),
+        nullptr);
   else
     target->enqueue(caf::make_mailbox_element(strong_ref(), id, {}, std::move(content)), nullptr);
   return id.response_id();
 }
 
-// -- handlers --------------------------------------------------------------------------------------------------------------
+// -- handlers
+// --------------------------------------------------------------------------------------------------------------
 
 caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
                                     InitialBehavior behavior) {
@@ -330,9 +331,10 @@ caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared
         return std::exchange(function, nullptr)(static_cast<caf::event_based_actor*>(self));
       }};
   if (unit == nullptr)
-    return caf::actor_cast<caf::strong_actor_ptr>(system.spawn_class<PoolHandler, caf::no_spawn_options>(config));
-  auto handler = caf::make_actor<PinnedHandler, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system,
-                                                                       config, unit);
+    return caf::actor_cast<caf::strong_actor_ptr>(
+        system.spawn_class<PoolHandler, caf::no_spawn_options>(config));
+  auto handler = caf::make_actor<PinnedHandler, caf::strong_actor_ptr>(system.next_actor_id(), system.node(),
+                                                                       &system, config, unit);
   unit->add_handler(handler);
   static_cast<PinnedHandler*>(handler->get())->launch(&unit->home(), false, false);
   return handler;

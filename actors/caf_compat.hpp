@@ -1,12 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// caf_compat.hpp: where Squall touches the inside of CAF: loops as execution units, actors on a loop, replies. With
-// include/squall/caf_compat.hpp it is the only file that knows CAF's version (0.17.6).
+// caf_compat.hpp: where Squall touches the inside of CAF: loops as execution units, actors on a loop,
+// replies. With include/squall/caf_compat.hpp it is the only file that knows CAF's version (0.17.6).
 //
-// Two kinds of actors are pinned to a loop. A LoopActor (stream actor, listener) has no mailbox and no behavior: the
-// loop's thread handles each message where it is sent. A handler actor is a caf::event_based_actor whose messages are
-// handled at once while it is idle and the sender is on its loop, and wait in its mailbox otherwise.
+// Two kinds of actors are pinned to a loop. A LoopActor (stream actor, listener) has no mailbox and no
+// behavior: the loop's thread handles each message where it is sent. A handler actor is a
+// caf::event_based_actor whose messages are handled at once while it is idle and the sender is on its loop,
+// and wait in its mailbox otherwise.
 #pragma once
+
+#include <squall/net/event_loop.hpp>
+
+#include <caf/all.hpp>
+#include <caf/execution_unit.hpp>
+#include <caf/mailbox_element.hpp>
+#include <caf/monitorable_actor.hpp>
 
 #include <atomic>
 #include <cstddef>
@@ -16,13 +24,6 @@
 #include <mutex>
 #include <vector>
 
-#include <caf/all.hpp>
-#include <caf/execution_unit.hpp>
-#include <caf/mailbox_element.hpp>
-#include <caf/monitorable_actor.hpp>
-
-#include <squall/net/event_loop.hpp>
-
 namespace squall {
 
 class LoopActor;
@@ -30,7 +31,8 @@ class LoopActor;
 /// A loop as CAF's execution unit.
 ///
 /// Threads    exec_later, post, home and post_message from any thread; the rest on the loop's.
-/// Ownership  Shared by its IOSystem and its actors, so that a handle that outlives the IOSystem stays harmless.
+/// Ownership  Shared by its IOSystem and its actors, so that a handle that outlives the IOSystem stays
+/// harmless.
 class LoopUnit final : public caf::execution_unit {
 public:
   LoopUnit(caf::actor_system& system, const Clock* clock);
@@ -38,14 +40,15 @@ public:
 
   [[nodiscard]] EventLoop& loop() noexcept { return loop_; }
 
-  /// Of actors that are not pinned here, which CAF hands to the unit of their sender: they go to the system's workers.
+  /// Of actors that are not pinned here, which CAF hands to the unit of their sender: they go to the system's
+  /// workers.
   void exec_later(caf::resumable* job) override;
 
   /// The execution unit to which the actors of this loop are pinned: its jobs run on the loop.
   [[nodiscard]] caf::execution_unit& home() noexcept { return home_; }
 
-  /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller, or in the thread that
-  /// closes the unit.
+  /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller, or in the
+  /// thread that closes the unit.
   void post(std::function<void()> function);
 
   /// Hands a message to an actor on this loop, later.
@@ -70,11 +73,13 @@ public:
   void add_handler(const caf::strong_actor_ptr& handler);
   void remove_handler(caf::actor_id id) noexcept;
 
-  /// Ends every actor of the loop, running the loop until the last is gone. On the loop's thread, not inside the loop.
+  /// Ends every actor of the loop, running the loop until the last is gone. On the loop's thread, not inside
+  /// the loop.
   void end_actors();
   /// Refuses connections from now on.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
-  /// Runs what was posted until now and, from then on, what is posted at once. After the loop's thread has ended.
+  /// Runs what was posted until now and, from then on, what is posted at once. After the loop's thread has
+  /// ended.
   void close();
 
   /// Called by an actor of the loop that is gone.
@@ -125,7 +130,8 @@ public:
   [[nodiscard]] bool wanted() const noexcept { return id_.is_request() && requester_ != nullptr; }
 
   /// Answers; a message that asked for no answer gets none.
-  template <class... Ts> void deliver(LoopActor& self, Ts&&... values);
+  template <class... Ts>
+  void deliver(LoopActor& self, Ts&&... values);
 
 private:
   caf::strong_actor_ptr requester_;
@@ -168,14 +174,17 @@ protected:
   /// The response to a request of this actor, on the loop's thread.
   virtual void on_response(caf::message_id, caf::message) {}
   virtual void on_down(caf::down_msg&) {}
-  /// The actor was told to exit with `reason`, which is none for a normal exit; by default that is ignored, as CAF does.
+  /// The actor was told to exit with `reason`, which is none for a normal exit; by default that is ignored,
+  /// as CAF does.
   virtual void on_exit(caf::error reason);
   /// The actor ends: answers what is pending, gives up what belongs to the loop.
   virtual void on_end(const caf::error& reason) = 0;
   /// Monitors and links have been told of the end.
   virtual void after_end() {}
   /// What a request gets that comes after the end.
-  [[nodiscard]] virtual caf::error refusal() const { return caf::make_error(caf::sec::request_receiver_down); }
+  [[nodiscard]] virtual caf::error refusal() const {
+    return caf::make_error(caf::sec::request_receiver_down);
+  }
 
 private:
   friend class LoopUnit;
@@ -188,7 +197,8 @@ private:
 };
 
 /// Keeps a LoopActor of type T.
-template <class T> class LoopActorPtr {
+template <class T>
+class LoopActorPtr {
 public:
   explicit LoopActorPtr(caf::strong_actor_ptr actor) noexcept : actor_{std::move(actor)} {}
   T* operator->() const noexcept { return static_cast<T*>(actor_->get()); }
@@ -197,32 +207,34 @@ private:
   caf::strong_actor_ptr actor_;
 };
 
-/// Makes a LoopActor of type T on `unit`; T takes (actor_config&, shared_ptr<LoopUnit>, args...). On the loop's thread.
+/// Makes a LoopActor of type T on `unit`; T takes (actor_config&, shared_ptr<LoopUnit>, args...). On the
+/// loop's thread.
 template <class T, class... Args>
 LoopActorPtr<T> make_loop_actor(const std::shared_ptr<LoopUnit>& unit, Args&&... args) {
   caf::actor_config config{unit.get()};
   caf::actor_system& system = unit->system();
-  return LoopActorPtr<T>{caf::make_actor<T, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system,
-                                                                   config, unit, std::forward<Args>(args)...)};
+  return LoopActorPtr<T>{caf::make_actor<T, caf::strong_actor_ptr>(
+      system.next_actor_id(), system.node(), &system, config, unit, std::forward<Args>(args)...)};
 }
 
 using InitialBehavior = std::function<caf::behavior(caf::event_based_actor*)>;
 
-/// An actor pinned to `unit`, or, where that is null, on the workers of `system`. An exception that it throws ends it
-/// with caf::sec::runtime_error and what it says.
+/// An actor pinned to `unit`, or, where that is null, on the workers of `system`. An exception that it throws
+/// ends it with caf::sec::runtime_error and what it says.
 caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
                                     InitialBehavior behavior);
 
 /// What an exception says.
 std::string describe(const std::exception_ptr& exception);
 
-template <class... Ts> void Reply::deliver(LoopActor& self, Ts&&... values) {
+template <class... Ts>
+void Reply::deliver(LoopActor& self, Ts&&... values) {
   const caf::strong_actor_ptr requester = std::move(requester_);
   requester_ = nullptr;
   if (requester == nullptr)
     return;
-  // A composed actor: the next of the chain gets our reply as its request. An error goes to the requester at once: to an
-  // actor in between it would be no request, but a reason to end.
+  // A composed actor: the next of the chain gets our reply as its request. An error goes to the requester at
+  // once: to an actor in between it would be no request, but a reason to end.
   constexpr bool is_error = (std::is_same_v<std::decay_t<Ts>, caf::error> || ...);
   if (!is_error && !stages_.empty()) {
     const caf::strong_actor_ptr next = std::move(stages_.back());
@@ -235,10 +247,12 @@ template <class... Ts> void Reply::deliver(LoopActor& self, Ts&&... values) {
   if (!id_.is_request())
     return;
   if constexpr (sizeof...(Ts) == 0)
-    requester->enqueue(caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, caf::message{}), nullptr);
+    requester->enqueue(caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, caf::message{}),
+                       nullptr);
   else
     requester->enqueue(
-        caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, std::forward<Ts>(values)...), nullptr);
+        caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, std::forward<Ts>(values)...),
+        nullptr);
 }
 
 } // namespace squall

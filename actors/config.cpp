@@ -4,6 +4,7 @@
 //
 // In two steps: the text becomes a tree (config_tree.hpp), and each part of the schema reads its node of it.
 
+#include "actors/config_tree.hpp"
 #include <squall/config.hpp>
 
 #include <algorithm>
@@ -19,8 +20,6 @@
 #include <span>
 #include <system_error>
 #include <utility>
-
-#include "actors/config_tree.hpp"
 
 namespace squall {
 

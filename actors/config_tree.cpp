@@ -3,12 +3,12 @@
 // config_tree.cpp: from the parser's events to the tree.
 #include "actors/config_tree.hpp"
 
-#include <algorithm>
-#include <utility>
+#include <squall/net/log.hpp>
 
 #include <nlohmann/json.hpp>
 
-#include <squall/net/log.hpp>
+#include <algorithm>
+#include <utility>
 
 namespace squall {
 
@@ -142,8 +142,8 @@ private:
     std::string pointer;
     for (const ConfigNode* node : open_) {
       const std::size_t index = node->members.size() - 1;
-      pointer +=
-          pointer_step(node->kind == ConfigNode::Kind::array ? std::to_string(index) : node->members[index].key);
+      pointer += pointer_step(node->kind == ConfigNode::Kind::array ? std::to_string(index)
+                                                                    : node->members[index].key);
     }
     return pointer;
   }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// config_tree.hpp: JSON text as a small tree that keeps what a usual JSON value loses: keys that stand twice, numbers as
-// they are written.
+// config_tree.hpp: JSON text as a small tree that keeps what a usual JSON value loses: keys that stand twice,
+// numbers as they are written.
 //
 // Depth and size are bounded before there is a tree, so that the recursion over it is, too.
 #pragma once
+
+#include <squall/config.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -12,8 +14,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <squall/config.hpp>
 
 namespace squall {
 
@@ -29,7 +29,7 @@ struct ConfigNode {
   bool boolean = false;
   std::optional<std::uint64_t> whole; ///< of a number that is whole, not negative and fits
   std::string text;                   ///< of a string; of a number, as written
-  std::vector<ConfigMember> members;        ///< of an object, in its order; of an array, without keys
+  std::vector<ConfigMember> members;  ///< of an object, in its order; of an array, without keys
 };
 
 struct ConfigMember {
@@ -46,7 +46,8 @@ std::string describe(const ConfigNode& node);
 /// `key` as the last step of a JSON pointer (RFC 6901).
 std::string pointer_step(std::string_view key);
 
-/// The tree of a document. What is no JSON, too deep or too large becomes a problem; then the tree means nothing.
+/// The tree of a document. What is no JSON, too deep or too large becomes a problem; then the tree means
+/// nothing.
 ConfigNode read_document(std::string_view text, std::vector<ConfigProblem>& problems);
 
 } // namespace squall

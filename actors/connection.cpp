@@ -3,20 +3,21 @@
 // connection.cpp
 #include "actors/connection.hpp"
 
-#include <squall/net/log.hpp>
-
 #include "actors/coroutine_host.hpp"
+#include <squall/net/log.hpp>
 
 namespace squall {
 
 namespace {
 
 /// The value of a message of one T, taken out where nobody else holds it.
-template <class T> T take_content(caf::mailbox_element& message) {
+template <class T>
+T take_content(caf::mailbox_element& message) {
   return message.content().move_if_unshared<T>(0);
 }
 
-template <class T> void answer(Reply& reply, LoopActor& self, Result<T> result) {
+template <class T>
+void answer(Reply& reply, LoopActor& self, Result<T> result) {
   if (!result)
     reply.deliver(self, make_error(result.error()));
   else if constexpr (std::is_void_v<T>)
@@ -34,8 +35,8 @@ std::string failure_of(const caf::error& reason) {
 
 } // namespace
 
-Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
-                       std::shared_ptr<ConnectionCounters> counters)
+Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
+                       Endpoint peer, std::shared_ptr<ConnectionCounters> counters)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
       counters_{std::move(counters)} {
   stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
@@ -45,7 +46,8 @@ Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit
 
 Connection::~Connection() = default;
 
-// -- requests ----------------------------------------------------------------------------------------------------------
+// -- requests
+// ----------------------------------------------------------------------------------------------------------
 
 void Connection::on_message(caf::mailbox_element& message) {
   const auto& content = message.content();
@@ -97,7 +99,8 @@ bool Connection::read_message(caf::mailbox_element& message) {
          try_read<ReadUntilRegex>(message) || try_read<Peek>(message) || try_read<ReadInto>(message);
 }
 
-template <class Request> bool Connection::try_read(caf::mailbox_element& message) {
+template <class Request>
+bool Connection::try_read(caf::mailbox_element& message) {
   if (!message.content().match_element<Request>(0))
     return false;
   read(message, take_content<Request>(message));
@@ -124,8 +127,8 @@ void Connection::on_read(Result<Bytes> result) {
 
 void Connection::write(caf::mailbox_element& message, Write request) {
   Reply reply{message};
-  // An early answer is worth its message only where it lets the handler go on with what is unread; otherwise the answer at
-  // the end of the turn finds the handler idle, which is cheaper.
+  // An early answer is worth its message only where it lets the handler go on with what is unread; otherwise
+  // the answer at the end of the turn finds the handler idle, which is cheaper.
   std::optional<Result<void>> result;
   if (stream_.unread_size() > 0)
     result = stream_.start_paced_write(std::move(request.data), *this, request.timeout);
@@ -134,7 +137,8 @@ void Connection::write(caf::mailbox_element& message, Write request) {
   if (result) {
     if (!*result && !reply.wanted() && result->error().code == StreamErrc::buffer_full)
       log_event(LogLevel::warning, "write_dropped",
-                "a write that nobody waits for was refused, since max_write_buffer_size is reached; send Write as a "
+                "a write that nobody waits for was refused, since max_write_buffer_size is reached; send "
+                "Write as a "
                 "request and keep pace with its responses",
                 {{"peer", to_string(peer_)}});
     answer(reply, *this, *result);
@@ -142,7 +146,8 @@ void Connection::write(caf::mailbox_element& message, Write request) {
   }
   // Answered writes at the front make room before the vector grows: it may be long until none is pending.
   if (pending_writes_.size() == pending_writes_.capacity() && first_write_ > pending_writes_.size() / 2) {
-    pending_writes_.erase(pending_writes_.begin(), pending_writes_.begin() + static_cast<std::ptrdiff_t>(first_write_));
+    pending_writes_.erase(pending_writes_.begin(),
+                          pending_writes_.begin() + static_cast<std::ptrdiff_t>(first_write_));
     first_write_ = 0;
   }
   pending_writes_.push_back(std::move(reply));
@@ -179,7 +184,8 @@ StreamInfo Connection::info() const {
           stream_.unsent_size()};
 }
 
-// -- handlers ----------------------------------------------------------------------------------------------------------
+// -- handlers
+// ----------------------------------------------------------------------------------------------------------
 
 void Connection::serve(const Handler& handler) {
   try {
@@ -253,11 +259,14 @@ void Connection::on_response(caf::message_id id, caf::message response) {
     coroutine_->on_response(id, std::move(response));
 }
 
-// -- the end -----------------------------------------------------------------------------------------------------------
+// -- the end
+// -----------------------------------------------------------------------------------------------------------
 
-/// Ends with a stream that is closed and read to the end. A coroutine in it is told by its next operation instead.
+/// Ends with a stream that is closed and read to the end. A coroutine in it is told by its next operation
+/// instead.
 void Connection::end_with_stream() {
-  if (!ended() && stream_.closed() && stream_.unread_size() == 0 && coroutine_ == nullptr && pending_writes_.empty())
+  if (!ended() && stream_.closed() && stream_.unread_size() == 0 && coroutine_ == nullptr &&
+      pending_writes_.empty())
     quit(make_error(stream_.error()));
 }
 
@@ -284,8 +293,8 @@ void Connection::after_end() {
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler,
-                      const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters) {
+                      const Handler& handler, const StreamOptions& options,
+                      const std::shared_ptr<ConnectionCounters>& counters) {
   if (unit->ending())
     return;
   try {

@@ -5,13 +5,12 @@
 // Threads    Everything on the loop of the connection, but for the counters.
 #pragma once
 
-#include <atomic>
-#include <memory>
-
+#include "actors/caf_compat.hpp"
 #include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
 
-#include "actors/caf_compat.hpp"
+#include <atomic>
+#include <memory>
 
 namespace squall {
 
@@ -50,7 +49,8 @@ private:
   void on_write(Result<void> result) override;
 
   bool read_message(caf::mailbox_element& message);
-  template <class Request> bool try_read(caf::mailbox_element& message);
+  template <class Request>
+  bool try_read(caf::mailbox_element& message);
   void read(caf::mailbox_element& message, ReadRequest request);
   void write(caf::mailbox_element& message, Write request);
   bool close_message(caf::mailbox_element& message);
@@ -66,21 +66,22 @@ private:
   IOStream stream_;
   Endpoint peer_;
   std::shared_ptr<ConnectionCounters> counters_;
-  StreamError close_error_{StreamErrc::closed, CloseReason::shutting_down, {}}; ///< of the stream, once the actor ended
+  StreamError close_error_{
+      StreamErrc::closed, CloseReason::shutting_down, {}}; ///< of the stream, once the actor ended
 
-  Reply read_reply_;                ///< of the pending read
+  Reply read_reply_; ///< of the pending read
   std::vector<Reply> pending_writes_;
-  std::size_t first_write_ = 0;     ///< those before it are answered
-  caf::strong_actor_ptr kept_;      ///< itself, while writes are to be answered after the end
+  std::size_t first_write_ = 0; ///< those before it are answered
+  caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
 
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;
 };
 
-/// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is logged and
-/// costs this connection.
+/// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is
+/// logged and costs this connection.
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler,
-                      const StreamOptions& options, const std::shared_ptr<ConnectionCounters>& counters);
+                      const Handler& handler, const StreamOptions& options,
+                      const std::shared_ptr<ConnectionCounters>& counters);
 
 } // namespace squall

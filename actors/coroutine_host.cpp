@@ -9,7 +9,8 @@ namespace squall {
 
 void CoroutineHost::run(Task<> task) {
   Connection& actor = actor_;
-  task_.emplace(std::move(task), [&actor](const std::exception_ptr& exception) { actor.coroutine_ended(exception); });
+  task_.emplace(std::move(task),
+                [&actor](const std::exception_ptr& exception) { actor.coroutine_ended(exception); });
   task_->start(*this);
 }
 

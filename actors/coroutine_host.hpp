@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// coroutine_host.hpp: the coroutine side of a stream actor: its handler's task, and the requests that it awaits.
+// coroutine_host.hpp: the coroutine side of a stream actor: its handler's task, and the requests that it
+// awaits.
 //
 // Threads    The loop's.
 #pragma once
+
+#include "actors/connection.hpp"
+#include <squall/request.hpp>
 
 #include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
-
-#include <squall/request.hpp>
-
-#include "actors/connection.hpp"
 
 namespace squall {
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // io_system.cpp: the I/O threads.
+#include "actors/listener.hpp"
 #include <squall/io_system.hpp>
+#include <squall/net/log.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -10,10 +12,6 @@
 #include <sched.h>
 #include <stdexcept>
 #include <thread>
-
-#include <squall/net/log.hpp>
-
-#include "actors/listener.hpp"
 
 namespace squall {
 
@@ -30,8 +28,9 @@ std::size_t usable_core_count() noexcept {
   return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
 }
 
-/// Blocks signals in the threads that are made while it lives, so that the application's own threads get them; but not
-/// those that a thread causes itself, whose handlers (of a sanitizer, say) run in that thread or not at all.
+/// Blocks signals in the threads that are made while it lives, so that the application's own threads get
+/// them; but not those that a thread causes itself, whose handlers (of a sanitizer, say) run in that thread
+/// or not at all.
 class SignalsBlocked {
 public:
   SignalsBlocked() noexcept {
@@ -50,7 +49,8 @@ private:
 };
 
 /// A callback of a stream or a timer may throw: that is logged, and the loop goes on.
-template <class F> void run_logged(F step) {
+template <class F>
+void run_logged(F step) {
   for (;;) {
     try {
       step();
@@ -73,7 +73,8 @@ class IOSystem::Impl {
 public:
   Impl(caf::actor_system& system, const IOOptions& options) : system_{system} {
     if (options.io_threads > most_threads)
-      throw std::invalid_argument{"io_threads is " + std::to_string(options.io_threads) + ": at most 256 are allowed"};
+      throw std::invalid_argument{"io_threads is " + std::to_string(options.io_threads) +
+                                  ": at most 256 are allowed"};
     const std::size_t count = options.io_threads == 0 ? usable_core_count() : options.io_threads;
     for (std::size_t i = 0; i < count; ++i)
       units_->push_back(std::make_shared<LoopUnit>(system, options.clock));
@@ -108,8 +109,10 @@ public:
   [[nodiscard]] caf::actor_system& system() const noexcept { return system_; }
 
 private:
-  /// Makes an actor on the thread of the next loop and waits for it; on an I/O thread it makes it on the caller's own.
-  template <class Handle, class F> Handle spawn_on_loop(F make) {
+  /// Makes an actor on the thread of the next loop and waits for it; on an I/O thread it makes it on the
+  /// caller's own.
+  template <class Handle, class F>
+  Handle spawn_on_loop(F make) {
     for (const auto& unit : *units_)
       if (unit->loop().in_loop())
         return caf::actor_cast<Handle>(make(unit));
@@ -154,12 +157,8 @@ StreamActor IOSystem::spawn_stream(Socket socket, Endpoint peer, const StreamOpt
   return impl_->spawn_stream(std::move(socket), std::move(peer), options);
 }
 
-std::size_t IOSystem::thread_count() const noexcept {
-  return impl_->thread_count();
-}
+std::size_t IOSystem::thread_count() const noexcept { return impl_->thread_count(); }
 
-caf::actor_system& IOSystem::system() const noexcept {
-  return impl_->system();
-}
+caf::actor_system& IOSystem::system() const noexcept { return impl_->system(); }
 
 } // namespace squall

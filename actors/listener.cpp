@@ -3,14 +3,14 @@
 // listener.cpp
 #include "actors/listener.hpp"
 
-#include <algorithm>
-
 #include <squall/net/log.hpp>
+
+#include <algorithm>
 
 namespace squall {
 
-Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, std::shared_ptr<const LoopUnits> units,
-                   Handler handler, const StreamOptions& options)
+Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
+                   std::shared_ptr<const LoopUnits> units, Handler handler, const StreamOptions& options)
     : LoopActor{config, std::move(unit)}, units_{std::move(units)},
       handler_{std::make_shared<const Handler>(std::move(handler))}, options_{options} {}
 
@@ -51,14 +51,18 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
   Listening listening;
   for (const ListeningSocket& socket : sockets) {
     const auto same = [&](const auto& acceptor) { return acceptor->socket() == socket; };
-    if (std::any_of(acceptors_.begin(), acceptors_.end(), same) || std::any_of(added.begin(), added.end(), same)) {
-      reply.deliver(*this, make_error(ListenerErrc::already_listening,
-                                      "the socket on " + to_string(socket.local_endpoint()) + " was added before"));
+    if (std::any_of(acceptors_.begin(), acceptors_.end(), same) ||
+        std::any_of(added.begin(), added.end(), same)) {
+      reply.deliver(*this,
+                    make_error(ListenerErrc::already_listening,
+                               "the socket on " + to_string(socket.local_endpoint()) + " was added before"));
       return;
     }
     try {
-      added.push_back(std::make_shared<Acceptor>(
-          loop(), socket, [this](Socket connection, const Endpoint& peer) { serve(std::move(connection), peer); }));
+      added.push_back(
+          std::make_shared<Acceptor>(loop(), socket, [this](Socket connection, const Endpoint& peer) {
+            serve(std::move(connection), peer);
+          }));
     } catch (const std::exception& error) {
       reply.deliver(*this, make_error(ListenerErrc::cannot_listen,
                                       to_string(socket.local_endpoint()) + ": " + error.what()));
@@ -77,7 +81,8 @@ void Listener::stop() {
     ListeningSocket{acceptor->socket()}.close();
   }
   // One of them may be accepting just now: they go when the loop is out of it.
-  unit()->post([gone = std::make_shared<decltype(acceptors_)>(std::exchange(acceptors_, {}))] { gone->clear(); });
+  unit()->post(
+      [gone = std::make_shared<decltype(acceptors_)>(std::exchange(acceptors_, {}))] { gone->clear(); });
   publish_endpoints();
 }
 

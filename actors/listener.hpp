@@ -5,13 +5,12 @@
 // Threads    Everything on the listener's loop, but for info(); the connections go to all loops in turn.
 #pragma once
 
+#include "actors/connection.hpp"
+#include <squall/net/acceptor.hpp>
+
 #include <memory>
 #include <mutex>
 #include <vector>
-
-#include <squall/net/acceptor.hpp>
-
-#include "actors/connection.hpp"
 
 namespace squall {
 

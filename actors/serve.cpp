@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // serve.cpp
+#include "actors/termination_signals.hpp"
 #include <squall/serve.hpp>
 
 #include <cstdio>
 #include <exception>
 #include <getopt.h>
 #include <sys/resource.h>
-
-#include "actors/termination_signals.hpp"
 
 namespace squall {
 
@@ -56,7 +55,8 @@ CommandLine parse_command_line(int argc, char** argv) {
   return result;
 }
 
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is there for programs that use select(2).
+/// Each connection takes a descriptor, and the usual soft limit of 1024 is there for programs that use
+/// select(2).
 void raise_descriptor_limit() noexcept {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)

@@ -33,7 +33,8 @@ std::error_code to_error_code(ErrorSource source, std::int32_t value) {
 
 std::string listener_text(const caf::error& error) {
   const auto& context = error.context();
-  return context.match_elements<std::string>() ? context.get_as<std::string>(0) : "the listener refused a request";
+  return context.match_elements<std::string>() ? context.get_as<std::string>(0)
+                                               : "the listener refused a request";
 }
 
 } // namespace
@@ -77,10 +78,10 @@ std::string error_text(const caf::error& error) {
   if (error.category() == listener_atom)
     return listener_text(error);
   const auto& context = error.context();
-  std::string text = error.category() == caf::atom("system") ? caf::to_string(static_cast<caf::sec>(error.code()))
-                     : error.category() == caf::atom("exit")
-                         ? caf::to_string(static_cast<caf::exit_reason>(error.code()))
-                         : caf::to_string(error);
+  std::string text =
+      error.category() == caf::atom("system") ? caf::to_string(static_cast<caf::sec>(error.code()))
+      : error.category() == caf::atom("exit") ? caf::to_string(static_cast<caf::exit_reason>(error.code()))
+                                              : caf::to_string(error);
   if (context.match_elements<std::string>())
     text.append(": ").append(context.get_as<std::string>(0));
   return text;
@@ -88,9 +89,10 @@ std::string error_text(const caf::error& error) {
 
 void init_messages(caf::actor_system_config& config) {
   config.add_message_types<caf::id_block::squall>();
-  config.add_error_category(stream_atom, [](std::uint8_t code, caf::atom_value category, const caf::message& context) {
-    return error_text(caf::error{code, category, context});
-  });
+  config.add_error_category(stream_atom,
+                            [](std::uint8_t code, caf::atom_value category, const caf::message& context) {
+                              return error_text(caf::error{code, category, context});
+                            });
   config.add_error_category(listener_atom,
                             [](std::uint8_t code, caf::atom_value category, const caf::message& context) {
                               return error_text(caf::error{code, category, context});

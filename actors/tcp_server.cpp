@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // tcp_server.cpp
+#include "actors/listener.hpp"
+#include "actors/termination_signals.hpp"
+#include <squall/net/log.hpp>
 #include <squall/tcp_server.hpp>
 
 #include <atomic>
@@ -9,11 +12,6 @@
 #include <shared_mutex>
 #include <stdexcept>
 #include <thread>
-
-#include <squall/net/log.hpp>
-
-#include "actors/listener.hpp"
-#include "actors/termination_signals.hpp"
 
 namespace squall {
 
@@ -40,7 +38,8 @@ public:
   /// Everything that runs. Made by the first call that needs it.
   struct Running {
     Running(Handler with, const ServerOptions& options)
-        : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(std::move(with), options.stream)} {
+        : io{system, {options.io_threads, nullptr}}, listener{
+                                                         io.spawn_listener(std::move(with), options.stream)} {
       // Actors that handlers made and that live on must not keep the process.
       system.await_actors_before_shutdown(false);
     }
@@ -51,7 +50,8 @@ public:
   };
 
   /// Asks the listener and waits. The caller holds a shared lock of `mutex`.
-  template <class Reply, class... Message> Reply ask(Message&&... message) {
+  template <class Reply, class... Message>
+  Reply ask(Message&&... message) {
     caf::scoped_actor self{running->system};
     std::optional<caf::error> failure;
     if constexpr (std::is_void_v<Reply>) {
@@ -61,7 +61,8 @@ public:
     } else {
       Reply reply;
       self->request(running->listener, caf::infinite, std::forward<Message>(message)...)
-          .receive([&](Reply& got) { reply = std::move(got); }, [&](caf::error& error) { failure = std::move(error); });
+          .receive([&](Reply& got) { reply = std::move(got); },
+                   [&](caf::error& error) { failure = std::move(error); });
       throw_if(failure);
       return reply;
     }
@@ -91,9 +92,7 @@ TCPServer::TCPServer(Handler handler, const ServerOptions& options) : TCPServer{
   impl_->handler.emplace(std::move(handler));
 }
 
-TCPServer::~TCPServer() {
-  shutdown();
-}
+TCPServer::~TCPServer() { shutdown(); }
 
 Task<> TCPServer::handle_stream(IOStream, Endpoint) {
   throw std::logic_error{"TCPServer::handle_stream is not overridden"};
@@ -106,7 +105,8 @@ void TCPServer::configure(const ServerOptions& options) {
   impl_->options = options;
 }
 
-std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& address, const BindOptions& options) {
+std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& address,
+                                        const BindOptions& options) {
   const std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
   add_sockets(sockets);
   std::vector<Endpoint> endpoints;
@@ -133,7 +133,8 @@ void TCPServer::stop() {
   const auto lock = impl_->lock_shared();
   if (!lock || !impl_->running)
     return;
-  if (EventLoop::current() != nullptr) // this thread must not wait for the listener: it may be the one that runs it
+  if (EventLoop::current() !=
+      nullptr) // this thread must not wait for the listener: it may be the one that runs it
     caf::anon_send(impl_->running->listener, Stop{});
   else
     impl_->ask<void>(Stop{});
@@ -158,7 +159,8 @@ ListenerInfo TCPServer::info() const {
   if (!lock || !impl_->running)
     return {};
   // Not a request: an I/O thread must not wait for another.
-  return static_cast<const Listener*>(caf::actor_cast<caf::abstract_actor*>(impl_->running->listener))->info();
+  return static_cast<const Listener*>(caf::actor_cast<caf::abstract_actor*>(impl_->running->listener))
+      ->info();
 }
 
 } // namespace squall

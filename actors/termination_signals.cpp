@@ -21,7 +21,8 @@ std::atomic<int> signal_event{-1};
 std::atomic<std::int64_t> first_signal{0}; ///< milliseconds of the monotonic clock; 0: none came
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free);
 
-/// Who sends a signal to a process and to its group (timeout(1) does) sends it twice: that is no second signal.
+/// Who sends a signal to a process and to its group (timeout(1) does) sends it twice: that is no second
+/// signal.
 constexpr std::int64_t second_signal_after = 1000;
 
 std::int64_t monotonic_milliseconds() {

@@ -2,18 +2,19 @@
 //
 // termination_signals.hpp: SIGINT and SIGTERM as something to wait for.
 //
-// Handlers, and not a blocked mask with sigwait(3): a thread of the application that does not block the signals would
-// get them, and die of them.
+// Handlers, and not a blocked mask with sigwait(3): a thread of the application that does not block the
+// signals would get them, and die of them.
 #pragma once
-
-#include <csignal>
 
 #include <squall/net/socket.hpp>
 
+#include <csignal>
+
 namespace squall {
 
-/// Holds the handlers of the two signals while it lives; one at a time in a process. A signal that comes a second or more
-/// after the first ends the process at once: the way out of a shutdown that a handler holds up.
+/// Holds the handlers of the two signals while it lives; one at a time in a process. A signal that comes a
+/// second or more after the first ends the process at once: the way out of a shutdown that a handler holds
+/// up.
 class TerminationSignals {
 public:
   /// @throws std::logic_error when there is one already; std::system_error

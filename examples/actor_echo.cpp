@@ -10,7 +10,8 @@ void read_line(caf::event_based_actor* self, const squall::StreamActor& stream) 
   });
 }
 
-// Lives as long as it waits for a response. The first request that fails, since the connection is gone, ends it.
+// Lives as long as it waits for a response. The first request that fails, since the connection is gone, ends
+// it.
 caf::behavior echo(caf::event_based_actor* self, squall::StreamActor stream, squall::Endpoint) {
   read_line(self, stream);
   return {};

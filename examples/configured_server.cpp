@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// configured_server.cpp: a server that reads its configuration by hand: the first argument is the name of a JSON file. It
-// sends the time of day to who connects.
-#include <ctime>
-#include <iostream>
-
+// configured_server.cpp: a server that reads its configuration by hand: the first argument is the name of a
+// JSON file. It sends the time of day to who connects.
 #include <squall/config.hpp>
 #include <squall/tcp_server.hpp>
+
+#include <ctime>
+#include <iostream>
 
 class DaytimeServer : public squall::TCPServer {
   squall::Task<> handle_stream(squall::IOStream stream, squall::Endpoint) override {

@@ -2,17 +2,20 @@
 //
 // embedded_listener.cpp: a listener inside an application that has an actor system of its own. It serves one
 // connection, on which it talks first, and ends.
-#include <iostream>
-
 #include <squall/io_system.hpp>
+
+#include <iostream>
 
 // [handler]
 caf::behavior greet(caf::event_based_actor* self, squall::StreamActor stream, squall::Endpoint peer) {
-  self->request(stream, caf::infinite, squall::Write{"hello " + to_string(peer) + ", who are you?\n"}).then([] {});
+  self->request(stream, caf::infinite, squall::Write{"hello " + to_string(peer) + ", who are you?\n"})
+      .then([] {});
   self->request(stream, caf::infinite, squall::ReadUntil{"\n", 1024})
       .then(
           [=](const squall::Bytes& name) {
-            self->request(stream, caf::infinite, squall::Write{"goodbye, " + name.str()}).then([=] { self->quit(); });
+            self->request(stream, caf::infinite, squall::Write{"goodbye, " + name.str()}).then([=] {
+              self->quit();
+            });
           },
           [=](const caf::error& error) {
             if (const auto closed = squall::stream_closed(error))
@@ -33,8 +36,11 @@ int main() {
   squall::ListenerActor server = io.spawn_listener(greet);
   caf::scoped_actor self{system};
   self->request(server, caf::infinite, squall::AddSockets{squall::bind_sockets(0, "127.0.0.1")})
-      .receive([](const squall::Listening& added) { std::cout << "listening on " << to_string(added.endpoints[0]) << std::endl; },
-               [](const caf::error& error) { std::cerr << squall::error_text(error) << '\n'; });
+      .receive(
+          [](const squall::Listening& added) {
+            std::cout << "listening on " << to_string(added.endpoints[0]) << std::endl;
+          },
+          [](const caf::error& error) { std::cerr << squall::error_text(error) << '\n'; });
   // [system]
 
   std::cin.get(); // until the end of the input, or a key

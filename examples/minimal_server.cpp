@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // minimal_server.cpp: the shortest server: answers each line with itself, on a port that the system chooses.
-#include <iostream>
-
 #include <squall/tcp_server.hpp>
+
+#include <iostream>
 
 // [program]
 class EchoServer : public squall::TCPServer {

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // acceptor.cpp
+#include "net/socket_api.hpp"
 #include <squall/net/acceptor.hpp>
+#include <squall/net/log.hpp>
 
 #include <cerrno>
 #include <system_error>
-
-#include <squall/net/log.hpp>
-
-#include "net/socket_api.hpp"
 
 namespace squall {
 
@@ -57,8 +55,9 @@ const char* advice(int error) noexcept {
 } // namespace
 
 Acceptor::Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept)
-    : loop_{loop}, socket_{std::move(socket)}, on_accept_{std::move(on_accept)},
-      resume_timer_{[this] { loop_.defer(*this); }} {
+    : loop_{loop}, socket_{std::move(socket)}, on_accept_{std::move(on_accept)}, resume_timer_{[this] {
+        loop_.defer(*this);
+      }} {
   const int fd = socket_.fd();
   if (fd < 0)
     throw std::system_error{EBADF, std::generic_category(), "cannot accept from a closed socket"};
@@ -73,9 +72,7 @@ void Acceptor::stop() noexcept {
   loop_.unwatch(socket_.fd(), *this);
 }
 
-void Acceptor::on_ready(Readiness) {
-  run_task();
-}
+void Acceptor::on_ready(Readiness) { run_task(); }
 
 void Acceptor::run_task() {
   if (resume_timer_.armed())
@@ -97,7 +94,8 @@ void Acceptor::accept_batch() {
       continue;
     }
     const AcceptError kind = classify(accepted.error);
-    // A batch of nothing but failures, whatever they are, would go on for ever (a seccomp filter's EPERM, for example).
+    // A batch of nothing but failures, whatever they are, would go on for ever (a seccomp filter's EPERM, for
+    // example).
     if (kind == AcceptError::skip && ++failures < accepts_per_turn)
       continue;
     if (kind != AcceptError::drained)
@@ -111,7 +109,8 @@ void Acceptor::hand_over(socket_api::Accepted accepted) {
   try {
     on_accept_(std::move(accepted.socket), std::move(accepted.peer));
   } catch (const std::exception& error) { // it costs this connection, and none of those that wait
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {{"error", error.what()}});
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
+              {{"error", error.what()}});
   }
 }
 
@@ -127,7 +126,8 @@ void Acceptor::pause(int error) {
   const TimePoint now = loop_.now();
   if (now - std::exchange(paused_, now) > std::chrono::seconds{1})
     log_event(LogLevel::error, "accept_paused", advice(error),
-            {{"address", to_string(socket_.local_endpoint())}, {"error", std::generic_category().message(error)}});
+              {{"address", to_string(socket_.local_endpoint())},
+               {"error", std::generic_category().message(error)}});
   resume_timer_.start_after(loop_, pause_time);
 }
 

@@ -39,6 +39,7 @@ Bytes Bytes::slice(std::size_t offset, std::size_t count) const noexcept {
   return result;
 }
 
-MutableBytes::MutableBytes(std::size_t size) : block_{size == 0 ? nullptr : detail::Block::make(size)}, size_{size} {}
+MutableBytes::MutableBytes(std::size_t size)
+    : block_{size == 0 ? nullptr : detail::Block::make(size)}, size_{size} {}
 
 } // namespace squall

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // event_loop.cpp: the loop over epoll(7) and eventfd(2).
+#include "net/timer_queue.hpp"
 #include <squall/net/event_loop.hpp>
+#include <squall/net/log.hpp>
+#include <squall/net/socket.hpp>
 
 #include <array>
 #include <atomic>
@@ -12,11 +15,6 @@
 #include <system_error>
 #include <unistd.h>
 #include <vector>
-
-#include <squall/net/log.hpp>
-#include <squall/net/socket.hpp>
-
-#include "net/timer_queue.hpp"
 
 namespace squall {
 
@@ -53,7 +51,8 @@ int to_timeout(Duration wait) {
   const auto longest = std::chrono::hours{1};
   if (wait <= Duration::zero())
     return 0;
-  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(wait, longest)).count());
+  return static_cast<int>(
+      std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(wait, longest)).count());
 }
 
 Readiness to_readiness(std::uint32_t events) {
@@ -68,7 +67,8 @@ Readiness to_readiness(std::uint32_t events) {
 
 struct EventLoop::Impl {
   explicit Impl(const Clock* given)
-      : clock{given != nullptr ? given : &steady_clock}, epoll{checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")},
+      : clock{given != nullptr ? given : &steady_clock}, epoll{checked(epoll_create1(EPOLL_CLOEXEC),
+                                                                       "epoll_create1")},
         wake_event{checked(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd")} {
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
@@ -79,13 +79,15 @@ struct EventLoop::Impl {
 
   void wait(int timeout) {
     if (next_ready < ready_count)
-      return; // an exception left the last turn: edge-triggered events are told once only, so these come first
+      return; // an exception left the last turn: edge-triggered events are told once only, so these come
+              // first
     next_ready = ready_count = 0;
     const int count = epoll_wait(epoll.fd(), ready.data(), static_cast<int>(ready.size()), timeout);
     if (count < 0 && errno != EINTR)
       throw std::system_error{errno, std::generic_category(), "epoll_wait"};
     ready_count = static_cast<std::size_t>(std::max(count, 0));
-    woken.exchange(false, std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
+    woken.exchange(false,
+                   std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
   }
 
   void dispatch() {
@@ -158,8 +160,8 @@ EventLoop::~EventLoop() {
 
 void EventLoop::end() noexcept {
   const CurrentLoop guard{this};
-  // What ends may put something off until later, which has no later, or begin something new, which ends, too. A task
-  // that queues itself for ever is left.
+  // What ends may put something off until later, which has no later, or begin something new, which ends, too.
+  // A task that queues itself for ever is left.
   constexpr int most_rounds = 16;
   for (int round = 0; round < most_rounds; ++round) {
     while (Watcher* watcher = impl_->watchers.pop_front())
@@ -193,7 +195,8 @@ void EventLoop::run() {
 void EventLoop::run_once(Duration max_wait) {
   const CurrentLoop guard{this};
   Impl& impl = *impl_;
-  const bool idle = deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
+  const bool idle =
+      deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
   if (idle && !impl.timers.empty())
     max_wait = impl.timers.wait_time(impl.clock->now(), max_wait);
   ++turn_;
@@ -258,9 +261,7 @@ void EventLoop::watch(int fd, Watcher& watcher) {
   watch_end(watcher);
 }
 
-void EventLoop::watch_end(Watcher& watcher) noexcept {
-  impl_->watchers.push_back_if_unlinked(watcher);
-}
+void EventLoop::watch_end(Watcher& watcher) noexcept { impl_->watchers.push_back_if_unlinked(watcher); }
 
 void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
   epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_DEL, fd, nullptr);
@@ -270,13 +271,9 @@ void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
       impl_->ready[i].data.ptr = nullptr;
 }
 
-TimePoint EventLoop::now() const {
-  return impl_->clock->now();
-}
+TimePoint EventLoop::now() const { return impl_->clock->now(); }
 
-EventLoop* EventLoop::current() noexcept {
-  return current_loop;
-}
+EventLoop* EventLoop::current() noexcept { return current_loop; }
 
 void Timer::start(EventLoop& loop, TimePoint when) {
   cancel();

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // io_stream.cpp: the handle of a stream, and its operations as awaitables and with callbacks.
-#include <squall/net/io_stream.hpp>
-
-#include <squall/net/log.hpp>
-
 #include "net/stream_core.hpp"
+#include <squall/net/io_stream.hpp>
+#include <squall/net/log.hpp>
 
 namespace squall {
 
 namespace {
 
-/// A read or a write that ends in a callback. It keeps the stream until then, calls from the loop, and deletes itself.
-template <class T, class Completion> class CallbackOperation : public Completion, private LoopTask {
+/// A read or a write that ends in a callback. It keeps the stream until then, calls from the loop, and
+/// deletes itself.
+template <class T, class Completion>
+class CallbackOperation : public Completion, private LoopTask {
 public:
   using Callback = std::function<void(Result<T>)>;
   CallbackOperation(IOStream stream, Callback callback)
@@ -27,9 +27,8 @@ public:
 protected:
   ~CallbackOperation() = default;
   void finish(Result<T> result) {
-    const std::unique_ptr<CallbackOperation, void (*)(CallbackOperation*)> self{this, [](CallbackOperation* me) {
-                                                                                   me->destroy();
-                                                                                 }};
+    const std::unique_ptr<CallbackOperation, void (*)(CallbackOperation*)> self{
+        this, [](CallbackOperation* me) { me->destroy(); }};
     callback_(std::move(result));
   }
 
@@ -62,7 +61,8 @@ private:
 
 } // namespace
 
-// -- IOStream ------------------------------------------------------------------------------------------------------------
+// -- IOStream
+// ------------------------------------------------------------------------------------------------------------
 
 IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
     : IOStream{loop, make_socket_transport(std::move(socket)), options} {}
@@ -82,9 +82,7 @@ IOStream::~IOStream() {
     core_->deref();
 }
 
-ReadAwaitable IOStream::read(ReadRequest request) {
-  return {*this, std::move(request)};
-}
+ReadAwaitable IOStream::read(ReadRequest request) { return {*this, std::move(request)}; }
 
 ReadAwaitable IOStream::read_bytes(std::size_t num_bytes, bool partial, Timeout timeout) {
   return {*this, ReadBytes{num_bytes, partial, timeout}};
@@ -94,19 +92,17 @@ ReadIntoAwaitable IOStream::read_into(MutableBytes buffer, bool partial, Timeout
   return {*this, ReadInto{std::move(buffer), partial, timeout}};
 }
 
-ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes, Timeout timeout,
-                                   LimitPolicy on_limit) {
+ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes,
+                                   Timeout timeout, LimitPolicy on_limit) {
   return {*this, ReadUntil{std::string{delimiter}, max_bytes, timeout, on_limit}};
 }
 
-ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes, Timeout timeout,
-                                         LimitPolicy on_limit) {
+ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes,
+                                         Timeout timeout, LimitPolicy on_limit) {
   return {*this, ReadUntilRegex{regex, max_bytes, timeout, on_limit}};
 }
 
-ReadAwaitable IOStream::read_until_close(Timeout timeout) {
-  return {*this, ReadUntilClose{timeout}};
-}
+ReadAwaitable IOStream::read_until_close(Timeout timeout) { return {*this, ReadUntilClose{timeout}}; }
 
 ReadAwaitable IOStream::peek(std::size_t num_bytes, Timeout timeout) {
   return {*this, Peek{num_bytes, timeout}};
@@ -134,13 +130,9 @@ std::optional<Result<Bytes>> IOStream::start_read(ReadRequest request, ReadCompl
   return core_->start_read(std::move(request), completion);
 }
 
-void IOStream::forget_read(ReadCompletion& completion) noexcept {
-  core_->forget_read(completion);
-}
+void IOStream::forget_read(ReadCompletion& completion) noexcept { core_->forget_read(completion); }
 
-void IOStream::cancel_read() {
-  core_->end_read(StreamErrc::cancelled);
-}
+void IOStream::cancel_read() { core_->end_read(StreamErrc::cancelled); }
 
 std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& completion, Timeout timeout) {
   std::uint64_t end = 0;
@@ -150,7 +142,8 @@ std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& co
   return std::nullopt;
 }
 
-std::optional<Result<void>> IOStream::start_paced_write(Bytes data, WriteCompletion& completion, Timeout timeout) {
+std::optional<Result<void>> IOStream::start_paced_write(Bytes data, WriteCompletion& completion,
+                                                        Timeout timeout) {
   std::uint64_t end = 0;
   if (auto refused = core_->queue_write(std::move(data), end))
     return Result<void>{*refused};
@@ -176,9 +169,7 @@ std::optional<StreamError> IOStream::start_close_after_flush(Duration deadline, 
   return std::nullopt;
 }
 
-void IOStream::cancel_write(WriteCompletion& completion) noexcept {
-  core_->cancel_write(completion);
-}
+void IOStream::cancel_write(WriteCompletion& completion) noexcept { core_->cancel_write(completion); }
 
 void IOStream::read(ReadRequest request, ReadCallback callback) {
   auto operation = std::make_unique<CallbackRead>(*this, std::move(callback));
@@ -190,8 +181,10 @@ void IOStream::read(ReadRequest request, ReadCallback callback) {
 
 namespace {
 
-/// Starts what `start` starts, which takes a completion and may refuse, and calls `callback` with the outcome.
-template <class Start> void write_with_callback(const IOStream& stream, IOStream::WriteCallback callback, Start start) {
+/// Starts what `start` starts, which takes a completion and may refuse, and calls `callback` with the
+/// outcome.
+template <class Start>
+void write_with_callback(const IOStream& stream, IOStream::WriteCallback callback, Start start) {
   auto operation = std::make_unique<CallbackWrite>(stream, std::move(callback));
   if (const auto refused = start(*operation))
     operation->finish_later(*refused);
@@ -212,17 +205,14 @@ void IOStream::shutdown_write(WriteCallback callback) {
 }
 
 void IOStream::close_after_flush(Duration deadline, WriteCallback callback) {
-  write_with_callback(*this, std::move(callback),
-                      [&](WriteCompletion& completion) { return start_close_after_flush(deadline, completion); });
+  write_with_callback(*this, std::move(callback), [&](WriteCompletion& completion) {
+    return start_close_after_flush(deadline, completion);
+  });
 }
 
-void IOStream::close(CloseReason reason, std::error_code real_error) {
-  core_->close(reason, real_error);
-}
+void IOStream::close(CloseReason reason, std::error_code real_error) { core_->close(reason, real_error); }
 
-void IOStream::abort() {
-  core_->abort();
-}
+void IOStream::abort() { core_->abort(); }
 
 void IOStream::set_end_callback(std::function<void()> callback) {
   core_->set_end_callback(std::move(callback));
@@ -232,39 +222,24 @@ void IOStream::set_close_callback(std::function<void()> callback, EndNotice noti
   core_->set_close_callback(std::move(callback), notice);
 }
 
-bool IOStream::closed() const noexcept {
-  return core_->closed();
-}
+bool IOStream::closed() const noexcept { return core_->closed(); }
 
-bool IOStream::reading() const noexcept {
-  return core_->reading();
-}
+bool IOStream::reading() const noexcept { return core_->reading(); }
 
-bool IOStream::writing() const noexcept {
-  return core_->unsent_size() > 0;
-}
+bool IOStream::writing() const noexcept { return core_->unsent_size() > 0; }
 
-std::size_t IOStream::unread_size() const noexcept {
-  return core_->unread_size();
-}
+std::size_t IOStream::unread_size() const noexcept { return core_->unread_size(); }
 
-std::size_t IOStream::unsent_size() const noexcept {
-  return core_->unsent_size();
-}
+std::size_t IOStream::unsent_size() const noexcept { return core_->unsent_size(); }
 
-StreamError IOStream::error() const noexcept {
-  return core_->error();
-}
+StreamError IOStream::error() const noexcept { return core_->error(); }
 
-void IOStream::set_nodelay(bool value) noexcept {
-  core_->set_nodelay(value);
-}
+void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
 
-EventLoop& IOStream::loop() const noexcept {
-  return core_->loop();
-}
+EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
 
-// -- awaited reads -------------------------------------------------------------------------------------------------------
+// -- awaited reads
+// -------------------------------------------------------------------------------------------------------
 
 ReadOperation::~ReadOperation() {
   if (waiter_ && !result_)
@@ -284,18 +259,20 @@ void ReadOperation::on_read(Result<Bytes> result) {
   waiter_.resume();
 }
 
-// -- awaited writes ------------------------------------------------------------------------------------------------------
+// -- awaited writes
+// ------------------------------------------------------------------------------------------------------
 
 WriteOperation::WriteOperation(WriteOperation&& other) noexcept
-    : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, timeout_{other.timeout_}, strict_{other.strict_},
-      awaited_{std::exchange(other.awaited_, true)} {}
+    : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, timeout_{other.timeout_},
+      strict_{other.strict_}, awaited_{std::exchange(other.awaited_, true)} {}
 
 WriteOperation::~WriteOperation() {
   if (waiter_)
     stream_.core_->cancel_write(*this);
   if (!awaited_ && error_ && error_->code == StreamErrc::buffer_full)
     log_event(LogLevel::warning, "write_dropped",
-              "a write that nobody awaited was refused, since max_write_buffer_size is reached; await writes to keep "
+              "a write that nobody awaited was refused, since max_write_buffer_size is reached; await writes "
+              "to keep "
               "pace with the peer");
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// pattern_survey.cpp: a recursive descent over RE2's syntax, in which each atom matches one byte (Latin-1) or none.
+// pattern_survey.cpp: a recursive descent over RE2's syntax, in which each atom matches one byte (Latin-1) or
+// none.
 #include "net/pattern_survey.hpp"
 
 #include <algorithm>
@@ -130,7 +131,9 @@ private:
       return 1;
     default:
       // An octal code has up to three digits.
-      for (int i = 0; c >= '0' && c <= '7' && i < 2 && !rest_.empty() && rest_.front() >= '0' && rest_.front() <= '7'; ++i)
+      for (int i = 0;
+           c >= '0' && c <= '7' && i < 2 && !rest_.empty() && rest_.front() >= '0' && rest_.front() <= '7';
+           ++i)
         take();
       return 1;
     }
@@ -179,8 +182,6 @@ private:
 
 } // namespace
 
-PatternSurvey survey_pattern(std::string_view pattern) {
-  return Surveyor{pattern}.run();
-}
+PatternSurvey survey_pattern(std::string_view pattern) { return Surveyor{pattern}.run(); }
 
 } // namespace squall

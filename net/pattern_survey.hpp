@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// pattern_survey.hpp: what can be told of a regex from its text: how long its matches may be, and whether they depend on
-// what follows. RE2's own parse tree is not public.
+// pattern_survey.hpp: what can be told of a regex from its text: how long its matches may be, and whether
+// they depend on what follows. RE2's own parse tree is not public.
 #pragma once
 
 #include <cstddef>

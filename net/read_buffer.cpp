@@ -36,7 +36,8 @@ thread_local ReceiveBlock receive_block;
 } // namespace
 
 char* ReadBuffer::prepare(std::size_t size) {
-  // Bytes that accumulate beyond one read go straight to their place; everything smaller takes the thread's block.
+  // Bytes that accumulate beyond one read go straight to their place; everything smaller takes the thread's
+  // block.
   shared_block_prepared_ = this->size() < size;
   if (shared_block_prepared_)
     return receive_block.get(size).data();

@@ -2,17 +2,17 @@
 //
 // read_buffer.hpp: the unread bytes of a stream, first of its four parts.
 //
-// An empty buffer holds no memory: the system reads into a block of the thread, and what arrived moves to a block of
-// its own size (or, where it fills the thread's block by half, keeps that block). Growth is geometric, so that the
-// cost of receiving is linear however the bytes arrive.
+// An empty buffer holds no memory: the system reads into a block of the thread, and what arrived moves to a
+// block of its own size (or, where it fills the thread's block by half, keeps that block). Growth is
+// geometric, so that the cost of receiving is linear however the bytes arrive.
 //
 // Threads    One thread; prepare() and commit() in one go, with no other buffer's prepare() between them.
 #pragma once
 
+#include <squall/net/bytes.hpp>
+
 #include <cstddef>
 #include <string_view>
-
-#include <squall/net/bytes.hpp>
 
 namespace squall {
 
@@ -43,8 +43,8 @@ public:
   /// Puts bytes back to the front. @throws std::bad_alloc
   void put_back(std::string_view bytes);
 
-  /// Gives back memory that is large for what is unread; for a stream that is about to wait. Keeps everything where
-  /// there is no memory for a smaller block.
+  /// Gives back memory that is large for what is unread; for a stream that is about to wait. Keeps everything
+  /// where there is no memory for a smaller block.
   void shrink() noexcept;
 
 private:

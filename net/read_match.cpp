@@ -24,7 +24,8 @@ std::optional<StreamErrc> ReadMatch::check(const ReadRequest& request, std::size
   return std::nullopt;
 }
 
-template <class Request> void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
+template <class Request>
+void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
   limit_policy_ = request.on_limit;
   if (request.max_bytes && *request.max_bytes <= max_buffer_size)
     return;

@@ -2,16 +2,16 @@
 //
 // read_match.hpp: decides when a read is satisfied, and by how many bytes; second of a stream's four parts.
 //
-// A matcher sees the unread bytes grow and remembers how far it has searched, so that its total cost is linear in
-// the bytes however they arrive (the quadratic alternative: CVE-2024-52804). It holds no bytes.
+// A matcher sees the unread bytes grow and remembers how far it has searched, so that its total cost is
+// linear in the bytes however they arrive (the quadratic alternative: CVE-2024-52804). It holds no bytes.
 #pragma once
+
+#include <squall/net/errors.hpp>
+#include <squall/net/stream_requests.hpp>
 
 #include <cstddef>
 #include <optional>
 #include <string_view>
-
-#include <squall/net/errors.hpp>
-#include <squall/net/stream_requests.hpp>
 
 namespace squall {
 
@@ -28,7 +28,8 @@ public:
     std::size_t size = 0;
   };
 
-  /// The reason why `request` can never work on a stream that keeps at most `max_buffer_size` bytes, if there is one.
+  /// The reason why `request` can never work on a stream that keeps at most `max_buffer_size` bytes, if there
+  /// is one.
   static std::optional<StreamErrc> check(const ReadRequest& request, std::size_t max_buffer_size) noexcept;
 
   /// Begins to match `request`, which check() has let pass. A match must end within `max_buffer_size`, too.
@@ -40,7 +41,9 @@ public:
   /// The satisfied read leaves its bytes unread.
   [[nodiscard]] bool peeks() const noexcept { return std::holds_alternative<Peek>(request_); }
   /// The end of input satisfies the read, after find() wanted more.
-  [[nodiscard]] bool satisfied_by_end() const noexcept { return std::holds_alternative<ReadUntilClose>(request_); }
+  [[nodiscard]] bool satisfied_by_end() const noexcept {
+    return std::holds_alternative<ReadUntilClose>(request_);
+  }
   /// The buffer of a ReadInto, else null.
   [[nodiscard]] ReadInto* into() noexcept { return std::get_if<ReadInto>(&request_); }
 
@@ -49,7 +52,8 @@ public:
   [[nodiscard]] LimitPolicy limit_policy() const noexcept { return limit_policy_; }
 
 private:
-  template <class Request> void bound(Request& request, std::size_t max_buffer_size) noexcept;
+  template <class Request>
+  void bound(Request& request, std::size_t max_buffer_size) noexcept;
   Outcome find_delimiter(const ReadUntil& request, std::string_view unread);
   Outcome find_match(const ReadUntilRegex& request, std::string_view unread);
 

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // regex.cpp
+#include "net/pattern_survey.hpp"
 #include <squall/net/regex.hpp>
 
-#include <algorithm>
 #include <re2/re2.h>
-#include <stdexcept>
 
-#include "net/pattern_survey.hpp"
+#include <algorithm>
+#include <stdexcept>
 
 namespace squall {
 
 struct Regex::Compiled {
   Compiled(std::string_view pattern, PatternSurvey surveyed)
-      : text{pattern}, survey{surveyed}, machine{re2::StringPiece{pattern.data(), pattern.size()}, options()} {}
+      : text{pattern}, survey{surveyed}, machine{re2::StringPiece{pattern.data(), pattern.size()},
+                                                 options()} {}
 
   static re2::RE2::Options options() {
     re2::RE2::Options result{re2::RE2::Latin1};
@@ -60,7 +61,8 @@ std::optional<std::size_t> Regex::find_end(std::string_view text, std::size_t se
     from = searched - *regex.survey.max_length;
   if (!regex.matches(text, from, text.size()))
     return std::nullopt;
-  // Whether text[from, end) holds a match can only turn true as `end` grows: the first such end is found by halving.
+  // Whether text[from, end) holds a match can only turn true as `end` grows: the first such end is found by
+  // halving.
   std::size_t without = std::max(from, searched);
   std::size_t with = text.size();
   // Most matches end soon: look near the front first, doubling.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // socket.cpp: owning descriptors, listening sockets and their binding.
+#include "net/socket_api.hpp"
 #include <squall/net/socket.hpp>
 
 #include <atomic>
@@ -9,13 +10,12 @@
 #include <system_error>
 #include <unistd.h>
 
-#include "net/socket_api.hpp"
-
 namespace squall {
 
 namespace {
 
-/// How often bind_sockets looks for another port when the one that the system chose is taken in a later family.
+/// How often bind_sockets looks for another port when the one that the system chose is taken in a later
+/// family.
 constexpr int most_port_choices = 8;
 
 [[noreturn]] void fail_to_bind(int error, const std::string& address, std::uint16_t port) {
@@ -38,8 +38,10 @@ Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint1
     if (bound.error == 0) {
       round.sockets.emplace_back(std::move(bound.socket));
       port = round.sockets.front().local_endpoint().port;
-    } else if (bound.error == EAFNOSUPPORT || (bound.error == EADDRNOTAVAIL && is_localhost && addresses.size() > 1)) {
-      // The machine lacks the family; "localhost" means ::1, too, also where there is no IPv6. The other addresses serve.
+    } else if (bound.error == EAFNOSUPPORT ||
+               (bound.error == EADDRNOTAVAIL && is_localhost && addresses.size() > 1)) {
+      // The machine lacks the family; "localhost" means ::1, too, also where there is no IPv6. The other
+      // addresses serve.
       round.error = bound.error;
     } else {
       return {{}, bound.error};
@@ -100,9 +102,7 @@ ListeningSocket::ListeningSocket(Socket socket) {
   shared_ = std::make_shared<Shared>(std::move(socket));
 }
 
-int ListeningSocket::fd() const noexcept {
-  return shared_ == nullptr ? -1 : shared_->fd.load();
-}
+int ListeningSocket::fd() const noexcept { return shared_ == nullptr ? -1 : shared_->fd.load(); }
 
 const Endpoint& ListeningSocket::local_endpoint() const noexcept {
   static const Endpoint none;

@@ -24,9 +24,7 @@ namespace {
 static_assert(sizeof(IoSlice) == sizeof(iovec) && offsetof(IoSlice, data) == offsetof(iovec, iov_base) &&
               offsetof(IoSlice, size) == offsetof(iovec, iov_len));
 
-[[noreturn]] void fail(const char* call) {
-  throw std::system_error{errno, std::generic_category(), call};
-}
+[[noreturn]] void fail(const char* call) { throw std::system_error{errno, std::generic_category(), call}; }
 
 Endpoint to_endpoint(const sockaddr_storage& address, socklen_t size) {
   char text[INET6_ADDRSTRLEN] = "";
@@ -121,18 +119,14 @@ std::error_code take_error(int fd) noexcept {
   return error > 0 ? std::error_code{error, std::generic_category()} : std::error_code{};
 }
 
-void shutdown_write(int fd) noexcept {
-  ::shutdown(fd, SHUT_WR);
-}
+void shutdown_write(int fd) noexcept { ::shutdown(fd, SHUT_WR); }
 
 void set_abort(int fd) noexcept {
   const linger at_once{1, 0};
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
-void set_nodelay(int fd, bool value) noexcept {
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0);
-}
+void set_nodelay(int fd, bool value) noexcept { set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0); }
 
 void prepare(int fd) {
   const int status = fcntl(fd, F_GETFL);
@@ -180,8 +174,9 @@ std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFami
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> guard{found, freeaddrinfo};
   std::vector<BindAddress> addresses;
   for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
-    BindAddress candidate{info->ai_family,
-                          {reinterpret_cast<const char*>(info->ai_addr), static_cast<std::size_t>(info->ai_addrlen)}};
+    BindAddress candidate{
+        info->ai_family,
+        {reinterpret_cast<const char*>(info->ai_addr), static_cast<std::size_t>(info->ai_addrlen)}};
     if (std::find(addresses.begin(), addresses.end(), candidate) == addresses.end())
       addresses.push_back(std::move(candidate));
   }

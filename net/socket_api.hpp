@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// socket_api.hpp: the system's socket calls, as Squall uses them. socket_api.cpp is the only file that includes
-// <sys/socket.h> and its kin; every descriptor made here is non-blocking and close-on-exec.
+// socket_api.hpp: the system's socket calls, as Squall uses them. socket_api.cpp is the only file that
+// includes <sys/socket.h> and its kin; every descriptor made here is non-blocking and close-on-exec.
 //
-// Errors     Functions that return IoResult or an errno do not throw; the others throw std::system_error with the
+// Errors     Functions that return IoResult or an errno do not throw; the others throw std::system_error with
+// the
 //            name of the call.
 #pragma once
+
+#include <squall/net/endpoint.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/transport.hpp>
 
 #include <cstdint>
 #include <string>
 #include <system_error>
 #include <vector>
-
-#include <squall/net/endpoint.hpp>
-#include <squall/net/socket.hpp>
-#include <squall/net/transport.hpp>
 
 namespace squall::socket_api {
 

@@ -21,7 +21,9 @@ public:
   }
   void shutdown_write() noexcept override { socket_api::shutdown_write(socket_.fd()); }
   void set_abort() noexcept override { socket_api::set_abort(socket_.fd()); }
-  [[nodiscard]] std::error_code get_fd_error() noexcept override { return socket_api::take_error(socket_.fd()); }
+  [[nodiscard]] std::error_code get_fd_error() noexcept override {
+    return socket_api::take_error(socket_.fd());
+  }
   void set_nodelay(bool value) noexcept override { socket_api::set_nodelay(socket_.fd(), value); }
 
 private:

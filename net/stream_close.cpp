@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // stream_close.cpp: how a stream closes.
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+#include <squall/net/log.hpp>
+
 #include <array>
 #include <cerrno>
 #include <limits>
-
-#include <squall/net/log.hpp>
-
-#include "net/stream_core.hpp"
-#include "net/stream_share.hpp"
 
 namespace squall {
 
@@ -47,8 +46,8 @@ void StreamCore::abort() {
     close(CloseReason::aborted, {});
 }
 
-/// Closes the transport, or leaves it to the answered bytes. The pending read, if any, is the caller's to answer; the
-/// writes and the close callback follow in finish_close, so that they always come after it.
+/// Closes the transport, or leaves it to the answered bytes. The pending read, if any, is the caller's to
+/// answer; the writes and the close callback follow in finish_close, so that they always come after it.
 void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout flush_for) {
   if (closed_)
     return;
@@ -119,9 +118,9 @@ void StreamCore::cut_flush(CloseReason why) noexcept {
     reason_ = why;
 }
 
-/// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and closing now would
-/// answer that with a reset, which can overtake what it has not read: our side ends, and what comes is thrown away until the
-/// peer ends its own side, or the deadline comes.
+/// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and
+/// closing now would answer that with a reset, which can overtake what it has not read: our side ends, and
+/// what comes is thrown away until the peer ends its own side, or the deadline comes.
 void StreamCore::linger_over() noexcept {
   if (!flushing_ || transport_ == nullptr) {
     end_linger(reason_);

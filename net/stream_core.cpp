@@ -8,7 +8,6 @@
 #include <cstdlib>
 #include <limits>
 
-
 namespace squall {
 
 /// A completion threw: what it kept from running follows in the next phases of the loop.
@@ -19,7 +18,8 @@ void StreamCore::go_on_later() noexcept {
 
 StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
     : loop_{loop}, transport_{std::move(transport)}, options_{options} {
-  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number there is.
+  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number
+  // there is.
   constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
   options_.max_buffer_size = std::clamp<std::size_t>(options_.max_buffer_size, 2, greatest);
   options_.read_chunk_size =
@@ -42,7 +42,8 @@ void StreamCore::deref() noexcept {
     delete this;
 }
 
-// -- readiness ---------------------------------------------------------------------------------------------------------
+// -- readiness
+// ---------------------------------------------------------------------------------------------------------
 
 void StreamCore::on_ready(Readiness readiness) {
   const Guard guard{*this};
@@ -79,7 +80,8 @@ void StreamCore::run_deferred() {
 }
 
 void StreamCore::die_on_wrong_thread() noexcept {
-  std::fputs("squall: an IOStream was used by the thread of another event loop; send its stream actor a request instead\n",
+  std::fputs("squall: an IOStream was used by the thread of another event loop; send its stream actor a "
+             "request instead\n",
              stderr);
   std::abort();
 }

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// stream_core.hpp: the state machine behind IOStream: four parts (read buffer, read match, write queue, transport)
-// and the rules that join them.
+// stream_core.hpp: the state machine behind IOStream: four parts (read buffer, read match, write queue,
+// transport) and the rules that join them.
 //
 // Threads    The loop's.
-// Ownership  Counted by its handles (IOStream) and, while it has something left to do after its close, by itself.
+// Ownership  Counted by its handles (IOStream) and, while it has something left to do after its close, by
+// itself.
 #pragma once
+
+#include "net/read_buffer.hpp"
+#include "net/read_match.hpp"
+#include "net/write_queue.hpp"
+#include <squall/net/io_stream.hpp>
 
 #include <cstdint>
 #include <exception>
@@ -13,12 +19,6 @@
 #include <memory>
 #include <optional>
 #include <vector>
-
-#include <squall/net/io_stream.hpp>
-
-#include "net/read_buffer.hpp"
-#include "net/read_match.hpp"
-#include "net/write_queue.hpp"
 
 namespace squall {
 
@@ -39,8 +39,8 @@ public:
 
   /// Queues a write and tells the position of its end, or refuses it.
   std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
-  /// True when the write that ends at `end` is done, or may be answered before the end of the turn: the stream then
-  /// answers for its bytes.
+  /// True when the write that ends at `end` is done, or may be answered before the end of the turn: the
+  /// stream then answers for its bytes.
   bool answer_early(std::uint64_t end) noexcept;
   /// Answers when the write that ends at `end` is done.
   void await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion);
@@ -65,18 +65,21 @@ public:
   [[nodiscard]] StreamError error() const noexcept { return {StreamErrc::closed, reason_, real_error_}; }
   [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
 
-  /// Ends the process when a thread uses a stream of another thread's loop: what it would damage cannot be told.
+  /// Ends the process when a thread uses a stream of another thread's loop: what it would damage cannot be
+  /// told.
   void check_thread() const noexcept {
     if (EventLoop::current() != nullptr && !loop_.in_loop())
       die_on_wrong_thread();
   }
 
 private:
-  /// Keeps the stream while one of its own functions runs, whatever a completion lets go. When a completion throws, what
-  /// it kept from running follows in the next phases of the loop.
+  /// Keeps the stream while one of its own functions runs, whatever a completion lets go. When a completion
+  /// throws, what it kept from running follows in the next phases of the loop.
   class Guard {
   public:
-    explicit Guard(StreamCore& core) noexcept : core_{core}, exceptions_{std::uncaught_exceptions()} { core_.ref(); }
+    explicit Guard(StreamCore& core) noexcept : core_{core}, exceptions_{std::uncaught_exceptions()} {
+      core_.ref();
+    }
     Guard(const Guard&) = delete;
     Guard& operator=(const Guard&) = delete;
     ~Guard() {
@@ -176,22 +179,22 @@ private:
   CloseReason reason_ = CloseReason::none;
   bool started_closed_ = false; ///< the read began after the close
   bool closed_ = false;
-  bool finished_ = false;  ///< the close is over: writers and close callback were told
-  bool lingering_ = false; ///< closed, but there are bytes to send
-  bool flushing_ = false;  ///< it lingers for close_after_flush: the close is over when the lingering is
-  bool read_ended_ = false;      ///< with half_close: the peer ended its side
+  bool finished_ = false;   ///< the close is over: writers and close callback were told
+  bool lingering_ = false;  ///< closed, but there are bytes to send
+  bool flushing_ = false;   ///< it lingers for close_after_flush: the close is over when the lingering is
+  bool read_ended_ = false; ///< with half_close: the peer ended its side
   bool write_end_wanted_ = false; ///< by shutdown_write
   bool write_ended_ = false;
-  bool readable_ = true;   ///< a read may find something
-  bool hang_up_ = false;   ///< a read will find the end, or an error
-  bool broken_ = false;    ///< nothing passes any more
-  bool urgent_ = false;    ///< there was urgent data: a short read does not say that nothing is left
+  bool readable_ = true; ///< a read may find something
+  bool hang_up_ = false; ///< a read will find the end, or an error
+  bool broken_ = false;  ///< nothing passes any more
+  bool urgent_ = false;  ///< there was urgent data: a short read does not say that nothing is left
   EndNotice end_notice_ = EndNotice::lenient;
-  bool blocked_ = false;   ///< the transport takes nothing until it tells that it is writable
+  bool blocked_ = false; ///< the transport takes nothing until it tells that it is writable
 
   std::uint32_t references_ = 1;
-  std::uint32_t operations_ = 0;      ///< done in turn turn_
-  std::size_t received_ = 0;          ///< bytes received in turn turn_
+  std::uint32_t operations_ = 0; ///< done in turn turn_
+  std::size_t received_ = 0;     ///< bytes received in turn turn_
   std::uint64_t turn_ = 0;
 };
 

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // stream_read.cpp: how a stream reads.
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+#include <squall/net/log.hpp>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
-
-#include <squall/net/log.hpp>
-
-#include "net/stream_core.hpp"
-#include "net/stream_share.hpp"
 
 namespace squall {
 
@@ -82,7 +81,8 @@ bool StreamCore::spend_operation() noexcept {
   return operations_++ < operations_per_turn;
 }
 
-/// Brings the read forward as far as it goes now; its outcome, when it has come to one. On a closed stream it has.
+/// Brings the read forward as far as it goes now; its outcome, when it has come to one. On a closed stream it
+/// has.
 std::optional<Result<Bytes>> StreamCore::advance_read() {
   if (ReadInto* into = match_.into())
     return advance_read_into(*into);
@@ -152,7 +152,8 @@ std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
 
 /// The outcome of a read that cannot be satisfied any more, since the stream closed.
 Result<Bytes> StreamCore::final_read_outcome() {
-  // Only an orderly end makes a whole of what arrived; otherwise a pending read fails, and a later one takes the rest.
+  // Only an orderly end makes a whole of what arrived; otherwise a pending read fails, and a later one takes
+  // the rest.
   const bool whole = read_ended_ || reason_ == CloseReason::peer_closed;
   if (match_.satisfied_by_end() && (whole || (started_closed_ && !unread_.empty())))
     return unread_.take(unread_.size());
@@ -180,7 +181,8 @@ void StreamCore::continue_read() {
 
 /// Receives one chunk.
 void StreamCore::receive() {
-  const std::size_t wanted = std::min(options_.read_chunk_size, options_.max_buffer_size + 1 - unread_.size());
+  const std::size_t wanted =
+      std::min(options_.read_chunk_size, options_.max_buffer_size + 1 - unread_.size());
   try {
     const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
     if (result.status == IoResult::Status::done)
@@ -206,8 +208,8 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
     received_ += result.size;
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();
-    // A short read took all there was; what comes later is told. Only an end that was told already is still there.
-    // So is what lies behind urgent data (tcp(7)).
+    // A short read took all there was; what comes later is told. Only an end that was told already is still
+    // there. So is what lies behind urgent data (tcp(7)).
     readable_ = result.size == wanted || hang_up_ || urgent_;
     return;
   case IoResult::Status::would_block:
@@ -241,11 +243,13 @@ void StreamCore::notice_end() {
     receive();
   if (closed_ || !unread_.empty() || !readable_)
     return; // what is unread keeps the stream open until it is read
-  if (end_notice_ == EndNotice::at_once || options_.half_close) { // which closes nothing that is still to answer
+  if (end_notice_ == EndNotice::at_once ||
+      options_.half_close) { // which closes nothing that is still to answer
     receive();
     return;
   }
-  // The peer may have ended its side only, and wait for an answer that the handler is at: time for it to come.
+  // The peer may have ended its side only, and wait for an answer that the handler is at: time for it to
+  // come.
   if (end_timer_ == nullptr)
     end_timer_ = std::make_unique<Timer>([this] {
       const Guard guard{*this};

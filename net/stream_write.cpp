@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // stream_write.cpp: how a stream writes.
+#include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
+
 #include <algorithm>
 #include <array>
 #include <limits>
-
-#include "net/stream_core.hpp"
-#include "net/stream_share.hpp"
 
 namespace squall {
 
@@ -73,8 +73,8 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
     check_write_deadlines();
 }
 
-/// A write that is late closes the stream: a part of it may be sent, and the rest cannot be taken back. Otherwise the timer
-/// is set for the next.
+/// A write that is late closes the stream: a part of it may be sent, and the rest cannot be taken back.
+/// Otherwise the timer is set for the next.
 void StreamCore::check_write_deadlines() {
   TimePoint next = TimePoint::max();
   for (std::size_t i = first_writer_; i < writers_.size(); ++i)
@@ -152,7 +152,8 @@ void StreamCore::send_unsent(std::size_t most) {
       loop_.at_end_of_turn(flush_task_);
       return;
     }
-    const IoResult result = transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
+    const IoResult result =
+        transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
     if (result.status == IoResult::Status::would_block) {
       blocked_ = true;
       return;

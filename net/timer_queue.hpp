@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// timer_queue.hpp: the armed timers of a loop, in a binary heap; each knows its place, so that arming and cancelling
-// cost O(log n) and never search.
+// timer_queue.hpp: the armed timers of a loop, in a binary heap; each knows its place, so that arming and
+// cancelling cost O(log n) and never search.
 //
 // Threads    The loop's.
 #pragma once
 
+#include <squall/net/event_loop.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
-
-#include <squall/net/event_loop.hpp>
 
 namespace squall {
 
@@ -29,8 +29,9 @@ public:
   /// How long it is from `now` until the first timer is due, at most `most`.
   [[nodiscard]] Duration wait_time(TimePoint now, Duration most) const noexcept;
 
-  /// Calls the timers that are due at `now`, the earliest first. Those that a callback arms wait for the next call, so
-  /// that it can neither hold the turn for ever nor overtake the others. After an exception the rest stays due.
+  /// Calls the timers that are due at `now`, the earliest first. Those that a callback arms wait for the next
+  /// call, so that it can neither hold the turn for ever nor overtake the others. After an exception the rest
+  /// stays due.
   void run_due(TimePoint now);
 
 private:
@@ -42,8 +43,8 @@ private:
   void sift_down(std::size_t index) noexcept;
 
   std::vector<Timer*> heap_;
-  std::vector<Timer*> due_;   ///< in the order of their times; nullptr where one was cancelled
-  std::size_t next_due_ = 0;  ///< those before it were called
+  std::vector<Timer*> due_;  ///< in the order of their times; nullptr where one was cancelled
+  std::size_t next_due_ = 0; ///< those before it were called
   std::uint64_t sequence_ = 0;
 };
 

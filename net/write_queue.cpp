@@ -12,8 +12,8 @@ void WriteQueue::append(Bytes data) {
     return;
   const std::size_t count = data.size();
   if (first_ == pieces_.size() || !pieces_.back().try_extend(data)) {
-    // Sent pieces at the front make room before the vector grows: a queue that never drains stays bounded. Half of
-    // them at least, so that moving the rest stays linear in total.
+    // Sent pieces at the front make room before the vector grows: a queue that never drains stays bounded.
+    // Half of them at least, so that moving the rest stays linear in total.
     if (pieces_.size() == pieces_.capacity() && first_ > pieces_.size() / 2) {
       pieces_.erase(pieces_.begin(), pieces_.begin() + static_cast<std::ptrdiff_t>(first_));
       first_ = 0;

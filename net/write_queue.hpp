@@ -2,18 +2,18 @@
 //
 // write_queue.hpp: the unsent bytes of a stream in order; third of its four parts.
 //
-// Bytes are queued by reference. Slices that follow each other in one block become one piece, so that the echo of
-// sixteen lines that arrived together is one piece of one system call.
+// Bytes are queued by reference. Slices that follow each other in one block become one piece, so that the
+// echo of sixteen lines that arrived together is one piece of one system call.
 //
 // Units      Positions count bytes from the beginning of the stream.
 #pragma once
 
+#include <squall/net/bytes.hpp>
+#include <squall/net/transport.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <vector>
-
-#include <squall/net/bytes.hpp>
-#include <squall/net/transport.hpp>
 
 namespace squall {
 

@@ -2,22 +2,24 @@
 //
 // io_system.hpp: the I/O threads of an application, and the actors on them.
 //
-// Threads    spawn_listener and spawn_stream may be called from any thread. The destructor must not run on one of the
+// Threads    spawn_listener and spawn_stream may be called from any thread. The destructor must not run on
+// one of the
 //            I/O threads.
 // Ownership  The application owns the IOSystem; the actor_system must outlive it.
 // Lifetime   The destructor ends every actor on the I/O threads: pending requests are answered with
-//            CloseReason::shutting_down, streams close, coroutine handlers are destroyed where they wait, handler actors
-//            are killed. It returns when the threads have ended; a handler that blocks its thread delays it.
-//            Handles may outlive the IOSystem: requests to them fail.
-// Setting    Of an idle CAF system with its default scheduler the workers poll; set "scheduler.policy" to "sharing" in
+//            CloseReason::shutting_down, streams close, coroutine handlers are destroyed where they wait,
+//            handler actors are killed. It returns when the threads have ended; a handler that blocks its
+//            thread delays it. Handles may outlive the IOSystem: requests to them fail.
+// Setting    Of an idle CAF system with its default scheduler the workers poll; set "scheduler.policy" to
+// "sharing" in
 //            your actor_system_config, as TCPServer does.
 #pragma once
 
-#include <cstddef>
-#include <memory>
-
 #include <squall/listener_actor.hpp>
 #include <squall/net/stream_options.hpp>
+
+#include <cstddef>
+#include <memory>
 
 namespace squall {
 
@@ -30,18 +32,20 @@ struct IOOptions {
 
 class IOSystem {
 public:
-  /// @throws std::system_error when the system refuses a thread or a descriptor; std::invalid_argument for more than 256
+  /// @throws std::system_error when the system refuses a thread or a descriptor; std::invalid_argument for
+  /// more than 256
   ///         threads
   explicit IOSystem(caf::actor_system& system, const IOOptions& options = {});
   IOSystem(const IOSystem&) = delete;
   IOSystem& operator=(const IOSystem&) = delete;
   ~IOSystem();
 
-  /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen, AddSockets or
-  /// AddSocket.
+  /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen,
+  /// AddSockets or AddSocket.
   [[nodiscard]] ListenerActor spawn_listener(Handler handler, const StreamOptions& options = {});
 
-  /// A stream actor, without a handler, on a connected stream socket: for connections that the application made itself.
+  /// A stream actor, without a handler, on a connected stream socket: for connections that the application
+  /// made itself.
   /// @throws std::system_error when the socket cannot be used
   [[nodiscard]] StreamActor spawn_stream(Socket socket, Endpoint peer, const StreamOptions& options = {});
 

@@ -2,24 +2,26 @@
 //
 // listener_actor.hpp: the actor that accepts connections, and the handlers that serve them.
 //
-// A listener gives each connection a stream actor, on one of the I/O threads in turn, and a handler. A handler that
-// returns, throws or dies closes its stream, is counted, and, unless it just returned, logged once ("handler_failed");
-// other connections never notice.
+// A listener gives each connection a stream actor, on one of the I/O threads in turn, and a handler. A
+// handler that returns, throws or dies closes its stream, is counted, and, unless it just returned, logged
+// once ("handler_failed"); other connections never notice.
 //
-// Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection, several
+// Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
+// several
 //            handlers on several threads at once.
 // Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it.
-// Errors     Listen, AddSockets and AddSocket fail as a whole, with a ListenerErrc and a text that names the address.
+// Errors     Listen, AddSockets and AddSocket fail as a whole, with a ListenerErrc and a text that names the
+// address.
 #pragma once
-
-#include <functional>
-#include <type_traits>
-#include <variant>
 
 #include <squall/caf_compat.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/task.hpp>
 #include <squall/stream_actor.hpp>
+
+#include <functional>
+#include <type_traits>
+#include <variant>
 
 namespace squall {
 
@@ -32,12 +34,15 @@ using ListenerActor = TypedActor<caf::result<Listening>(Listen),     //
 /// Runs in the stream actor: reads and writes are plain calls on the stream.
 using CoroutineHandler = std::function<Task<>(IOStream stream, Endpoint peer)>;
 
-/// The initial behavior of an actor of its own, which sends requests to the stream actor. Its end closes the stream.
-using ActorHandler = std::function<caf::behavior(caf::event_based_actor* self, StreamActor stream, Endpoint peer)>;
+/// The initial behavior of an actor of its own, which sends requests to the stream actor. Its end closes the
+/// stream.
+using ActorHandler =
+    std::function<caf::behavior(caf::event_based_actor* self, StreamActor stream, Endpoint peer)>;
 
 /// Where the actor of an ActorHandler runs.
 enum class HandlerPlacement : std::uint8_t {
-  connection_loop, ///< on the loop of its connection: messages between the two never leave the thread. The default
+  connection_loop, ///< on the loop of its connection: messages between the two never leave the thread. The
+                   ///< default
   worker_pool,     ///< on CAF's workers, for handlers that compute or block
 };
 
@@ -45,16 +50,18 @@ enum class HandlerPlacement : std::uint8_t {
 class Handler {
 public:
   template <class F>
-    requires(!std::is_same_v<std::remove_cvref_t<F>, Handler> &&
-             std::is_invocable_r_v<Task<>, F&, IOStream, Endpoint>)
-  Handler(F function) : function_{CoroutineHandler{std::move(function)}} {}
+  requires(!std::is_same_v<std::remove_cvref_t<F>, Handler> &&
+           std::is_invocable_r_v<Task<>, F&, IOStream, Endpoint>) Handler(F function)
+      : function_{CoroutineHandler{std::move(function)}} {}
 
   template <class F>
-    requires std::is_invocable_r_v<caf::behavior, F&, caf::event_based_actor*, StreamActor, Endpoint>
+  requires std::is_invocable_r_v<caf::behavior, F&, caf::event_based_actor*, StreamActor, Endpoint>
   Handler(F function, HandlerPlacement placement = HandlerPlacement::connection_loop)
       : function_{ActorHandler{std::move(function)}}, placement_{placement} {}
 
-  [[nodiscard]] const CoroutineHandler* coroutine() const noexcept { return std::get_if<CoroutineHandler>(&function_); }
+  [[nodiscard]] const CoroutineHandler* coroutine() const noexcept {
+    return std::get_if<CoroutineHandler>(&function_);
+  }
   [[nodiscard]] const ActorHandler* actor() const noexcept { return std::get_if<ActorHandler>(&function_); }
   [[nodiscard]] HandlerPlacement placement() const noexcept { return placement_; }
 

@@ -2,30 +2,33 @@
 //
 // request.hpp: CAF requests, awaited by a coroutine handler.
 //
-//     int sum = co_await squall::request<int>(adder, 5s, 1, 2);            // caf::actor: name the reply's type
-//     const squall::ReadUntil read{"\n"};
-//     squall::Bytes line = co_await squall::request(other, 5s, read);      // typed: it is known
+//     int sum = co_await squall::request<int>(adder, 5s, 1, 2);            // caf::actor: name the reply's
+//     type const squall::ReadUntil read{"\n"}; squall::Bytes line = co_await squall::request(other, 5s,
+//     read);      // typed: it is known
 //
-// g++ 12 destroys a temporary of a plain struct twice when it is made inside a co_await expression, and so corrupts memory:
-// name such a message before, as above. (clang is right; so is g++ with types that have a constructor.)
+// g++ 12 destroys a temporary of a plain struct twice when it is made inside a co_await expression, and so
+// corrupts memory: name such a message before, as above. (clang is right; so is g++ with types that have a
+// constructor.)
 //
 // The handler's stream actor sends the request; its stream and its loop go on meanwhile.
 //
-// Threads    In a coroutine that runs in a stream actor (a CoroutineHandler, and the tasks it awaits); elsewhere
+// Threads    In a coroutine that runs in a stream actor (a CoroutineHandler, and the tasks it awaits);
+// elsewhere
 //            std::logic_error is thrown.
-// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else RequestError: what the
-//            target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead) or
-//            caf::sec::unexpected_response. With .as_result() a caf::expected is returned instead.
+// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else
+// RequestError: what the
+//            target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead)
+//            or caf::sec::unexpected_response. With .as_result() a caf::expected is returned instead.
 // Lifetime   Destroying a waiting coroutine drops the response.
 #pragma once
-
-#include <coroutine>
-#include <optional>
-#include <stdexcept>
 
 #include <squall/caf_compat.hpp>
 #include <squall/net/task.hpp>
 #include <squall/stream_actor.hpp>
+
+#include <coroutine>
+#include <optional>
+#include <stdexcept>
 
 namespace squall {
 
@@ -43,7 +46,8 @@ private:
 class RequestTimeout {
 public:
   template <class Rep, class Period>
-  RequestTimeout(std::chrono::duration<Rep, Period> time) : time_{std::chrono::duration_cast<Duration>(time)} {}
+  RequestTimeout(std::chrono::duration<Rep, Period> time)
+      : time_{std::chrono::duration_cast<Duration>(time)} {}
   RequestTimeout(caf::infinite_t) {}
   [[nodiscard]] const std::optional<Duration>& time() const noexcept { return time_; }
 
@@ -67,8 +71,8 @@ public:
     ~Waiter() = default;
   };
 
-  virtual void send_request(const caf::strong_actor_ptr& target, const RequestTimeout& timeout, caf::message content,
-                            Waiter& waiter) = 0;
+  virtual void send_request(const caf::strong_actor_ptr& target, const RequestTimeout& timeout,
+                            caf::message content, Waiter& waiter) = 0;
   virtual void cancel_request(Waiter& waiter) noexcept = 0;
   [[nodiscard]] virtual StreamActor stream_actor() const = 0;
 
@@ -78,21 +82,24 @@ public:
 
 [[noreturn]] void throw_request_error(caf::error error);
 
-template <class Out> struct ResponseReader {
+template <class Out>
+struct ResponseReader {
   static caf::expected<Out> read(caf::message& response) {
     if (response.match_elements<Out>())
       return std::move(response.get_mutable_as<Out>(0));
     return caf::make_error(caf::sec::unexpected_response);
   }
 };
-template <> struct ResponseReader<void> {
+template <>
+struct ResponseReader<void> {
   static caf::expected<void> read(caf::message& response) {
     if (response.empty() || response.match_elements<caf::unit_t>())
       return caf::unit;
     return caf::make_error(caf::sec::unexpected_response);
   }
 };
-template <class... Outs> struct ResponseReader<std::tuple<Outs...>> {
+template <class... Outs>
+struct ResponseReader<std::tuple<Outs...>> {
   static caf::expected<std::tuple<Outs...>> read(caf::message& response) {
     if (response.match_elements<Outs...>())
       return read(response, std::index_sequence_for<Outs...>{});
@@ -113,7 +120,8 @@ public:
   RequestOperation& operator=(const RequestOperation&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiter) {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) {
     start(waiter.promise().context(), waiter);
   }
 
@@ -123,7 +131,8 @@ protected:
   RequestOperation(RequestOperation&& other) noexcept = default;
   ~RequestOperation();
 
-  template <class Out> caf::expected<Out> take() {
+  template <class Out>
+  caf::expected<Out> take() {
     if (content_.match_elements<caf::error>())
       return std::move(content_.get_mutable_as<caf::error>(0));
     return detail::ResponseReader<Out>::read(content_);
@@ -135,20 +144,22 @@ private:
 
   caf::strong_actor_ptr target_;
   RequestTimeout timeout_;
-  caf::message content_; ///< the request, then the response
+  caf::message content_;                        ///< the request, then the response
   detail::ActorTaskContext* context_ = nullptr; ///< while it waits
   std::coroutine_handle<> waiter_;
 };
 
 /// co_await returns caf::expected<Out>.
-template <class Out> class [[nodiscard]] RequestResultAwaitable final : public RequestOperation {
+template <class Out>
+class [[nodiscard]] RequestResultAwaitable final : public RequestOperation {
 public:
   explicit RequestResultAwaitable(RequestOperation&& operation) : RequestOperation{std::move(operation)} {}
   caf::expected<Out> await_resume() { return take<Out>(); }
 };
 
 /// co_await returns Out or throws.
-template <class Out> class [[nodiscard]] RequestAwaitable final : public RequestOperation {
+template <class Out>
+class [[nodiscard]] RequestAwaitable final : public RequestOperation {
 public:
   RequestAwaitable(caf::strong_actor_ptr target, RequestTimeout timeout, caf::message content)
       : RequestOperation{std::move(target), timeout, std::move(content)} {}
@@ -167,24 +178,29 @@ public:
   }
 };
 
-/// Sends `message...` and awaits the one reply, of type Out (void: an empty reply; std::tuple: several values).
+/// Sends `message...` and awaits the one reply, of type Out (void: an empty reply; std::tuple: several
+/// values).
 template <class Out, class... In>
 RequestAwaitable<Out> request(const caf::actor& target, RequestTimeout timeout, In&&... message) {
-  return {caf::actor_cast<caf::strong_actor_ptr>(target), timeout, caf::make_message(std::forward<In>(message)...)};
+  return {caf::actor_cast<caf::strong_actor_ptr>(target), timeout,
+          caf::make_message(std::forward<In>(message)...)};
 }
 
 /// The same to a typed actor, whose reply is known.
 template <class... Signatures, class... In>
 auto request(const caf::typed_actor<Signatures...>& target, RequestTimeout timeout, In&&... message)
     -> RequestAwaitable<detail::ReplyOf<caf::typed_actor<Signatures...>, std::decay_t<In>...>> {
-  return {caf::actor_cast<caf::strong_actor_ptr>(target), timeout, caf::make_message(std::forward<In>(message)...)};
+  return {caf::actor_cast<caf::strong_actor_ptr>(target), timeout,
+          caf::make_message(std::forward<In>(message)...)};
 }
 
-/// co_await current_stream_actor() returns the stream actor that the coroutine runs in, to give it to other actors.
+/// co_await current_stream_actor() returns the stream actor that the coroutine runs in, to give it to other
+/// actors.
 class [[nodiscard]] CurrentStreamActor {
 public:
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  template <class Promise> bool await_suspend(std::coroutine_handle<Promise> waiter) {
+  template <class Promise>
+  bool await_suspend(std::coroutine_handle<Promise> waiter) {
     actor_ = detail::ActorTaskContext::of(waiter.promise().context()).stream_actor();
     return false;
   }
@@ -195,8 +211,6 @@ private:
 };
 
 /// @throws (awaited) std::logic_error outside of a stream actor
-inline CurrentStreamActor current_stream_actor() noexcept {
-  return {};
-}
+inline CurrentStreamActor current_stream_actor() noexcept { return {}; }
 
 } // namespace squall

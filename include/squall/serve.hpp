@@ -7,7 +7,8 @@
 //       return squall::serve(argc, argv, server);
 //     }
 //
-// The program then takes --config FILE (see docs/configuration.md), --check (validate the configuration and end) and
+// The program then takes --config FILE (see docs/configuration.md), --check (validate the configuration and
+// end) and
 // --help. Without --config it listens on 127.0.0.1:8888.
 #pragma once
 
@@ -16,10 +17,13 @@
 
 namespace squall {
 
-/// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output, flushed, and runs
-/// until SIGINT or SIGTERM. It raises the process's soft limit of descriptors to the hard one. Everything that goes wrong is told on standard error.
-/// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when an address
-///          cannot be listened on; 2 for a mistake on the command line or in the configuration: then nothing was started
+/// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output,
+/// flushed, and runs until SIGINT or SIGTERM. It raises the process's soft limit of descriptors to the hard
+/// one. Everything that goes wrong is told on standard error.
+/// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when
+/// an address
+///          cannot be listened on; 2 for a mistake on the command line or in the configuration: then nothing
+///          was started
 int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults = {});
 
 } // namespace squall

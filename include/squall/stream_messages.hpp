@@ -2,40 +2,43 @@
 //
 // stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
 //
-// The reads and Write are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket and ReadInto, whose
-// sockets and buffers belong to one process, can be sent to another node once init_messages has been called.
+// The reads and Write are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket and
+// ReadInto, whose sockets and buffers belong to one process, can be sent to another node once init_messages
+// has been called.
 //
 // Ownership  Messages own what they hold; Bytes are shared and immutable.
 #pragma once
-
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
-
-#include <caf/all.hpp>
 
 #include <squall/net/endpoint.hpp>
 #include <squall/net/errors.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_requests.hpp>
 
+#include <caf/all.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
 namespace squall {
 
-// -- to a stream actor ---------------------------------------------------------------------------------------------------
+// -- to a stream actor
+// ---------------------------------------------------------------------------------------------------
 
 /// Closes the stream; see IOStream::close. Answered when it is closed; a closed stream answers at once.
 struct Close {
   friend bool operator==(const Close&, const Close&) = default;
 };
 
-/// Ends our side behind what is unsent (half-close); see IOStream::shutdown_write. Answered when everything is sent.
+/// Ends our side behind what is unsent (half-close); see IOStream::shutdown_write. Answered when everything
+/// is sent.
 struct ShutdownWrite {
   friend bool operator==(const ShutdownWrite&, const ShutdownWrite&) = default;
 };
 
-/// Closes the stream when everything is sent, at most after `deadline`; see IOStream::close_after_flush. Answered when it is
-/// sent, or with StreamErrc::closed when it was not.
+/// Closes the stream when everything is sent, at most after `deadline`; see IOStream::close_after_flush.
+/// Answered when it is sent, or with StreamErrc::closed when it was not.
 struct CloseAfterFlush {
   Duration deadline{};
   friend bool operator==(const CloseAfterFlush&, const CloseAfterFlush&) = default;
@@ -46,7 +49,8 @@ struct Abort {
   friend bool operator==(const Abort&, const Abort&) = default;
 };
 
-/// Ends the pending read, if there is one: it is answered with StreamErrc::cancelled, every byte stays unread.
+/// Ends the pending read, if there is one: it is answered with StreamErrc::cancelled, every byte stays
+/// unread.
 struct CancelRead {
   friend bool operator==(const CancelRead&, const CancelRead&) = default;
 };
@@ -65,18 +69,19 @@ struct Info {
 struct StreamInfo {
   Endpoint peer;
   bool closed = false;
-  bool reading = false;         ///< a read is pending
-  bool writing = false;         ///< there are unsent bytes
+  bool reading = false;          ///< a read is pending
+  bool writing = false;          ///< there are unsent bytes
   std::uint64_t unread_size = 0; ///< bytes
   std::uint64_t unsent_size = 0; ///< bytes
 };
 
-// -- to a listener -------------------------------------------------------------------------------------------------------
+// -- to a listener
+// -------------------------------------------------------------------------------------------------------
 
 /// Binds sockets as bind_sockets does, and accepts from them.
 struct Listen {
-  std::uint16_t port = 0;     ///< 0: the system chooses
-  std::string address;        ///< empty: every interface
+  std::uint16_t port = 0; ///< 0: the system chooses
+  std::string address;    ///< empty: every interface
   BindOptions options;
 };
 
@@ -88,8 +93,8 @@ struct AddSocket {
   ListeningSocket socket;
 };
 
-/// Closes the listening sockets. Connections go on, those that wait in the kernel are reset. Stopping twice is harmless;
-/// sockets may be added again later.
+/// Closes the listening sockets. Connections go on, those that wait in the kernel are reset. Stopping twice
+/// is harmless; sockets may be added again later.
 struct Stop {
   friend bool operator==(const Stop&, const Stop&) = default;
 };
@@ -106,7 +111,8 @@ struct ListenerInfo {
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
 };
 
-// -- errors --------------------------------------------------------------------------------------------------------------
+// -- errors
+// --------------------------------------------------------------------------------------------------------------
 
 /// Failures of a listener's requests. The numbers are fixed: they travel in messages.
 enum class ListenerErrc : std::uint8_t {
@@ -121,20 +127,22 @@ enum class ListenerErrc : std::uint8_t {
 /// The StreamError in `error`, when there is one, whatever its code.
 [[nodiscard]] std::optional<StreamError> stream_error(const caf::error& error);
 
-/// The StreamClosedError in `error`, when it is one: of a request that a stream actor answered so, and of the reason in
-/// a caf::down_msg from it.
+/// The StreamClosedError in `error`, when it is one: of a request that a stream actor answered so, and of the
+/// reason in a caf::down_msg from it.
 [[nodiscard]] std::optional<StreamClosedError> stream_closed(const caf::error& error);
 
 /// `error` as text, with the sentence of a StreamError or a ListenerErrc.
 [[nodiscard]] std::string error_text(const caf::error& error);
 
-/// Makes the messages known to `config`, so that they can be sent to other nodes, and its systems render our errors.
-/// Call it before the actor_system is made. Within one process nothing needs it.
+/// Makes the messages known to `config`, so that they can be sent to other nodes, and its systems render our
+/// errors. Call it before the actor_system is made. Within one process nothing needs it.
 void init_messages(caf::actor_system_config& config);
 
-// -- serialisation (CAF calls these) -----------------------------------------------------------------------------------------
+// -- serialisation (CAF calls these)
+// -----------------------------------------------------------------------------------------
 
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Bytes& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Bytes& x) {
   std::string bytes = x.str();
   return f(caf::meta::type_name("squall::Bytes"), bytes, caf::meta::load_callback([&] {
              x = Bytes{bytes};
@@ -144,19 +152,17 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
 namespace detail {
 
 /// An optional of something that is a number, as two fields.
-template <class T> struct OptionalField {
-  template <class Number> OptionalField(const std::optional<T>& from, Number (*to_number)(const T&))
+template <class T>
+struct OptionalField {
+  template <class Number>
+  OptionalField(const std::optional<T>& from, Number (*to_number)(const T&))
       : present{from.has_value()}, number{from ? static_cast<std::int64_t>(to_number(*from)) : 0} {}
   bool present;
   std::int64_t number;
 };
 
-inline std::int64_t count_of(const Duration& time) {
-  return time.count();
-}
-inline std::int64_t size_of(const std::size_t& size) {
-  return static_cast<std::int64_t>(size);
-}
+inline std::int64_t count_of(const Duration& time) { return time.count(); }
+inline std::int64_t size_of(const std::size_t& size) { return static_cast<std::int64_t>(size); }
 
 inline Timeout to_timeout(const OptionalField<Duration>& field) {
   return field.present ? Timeout{Duration{field.number}} : no_timeout;
@@ -164,13 +170,15 @@ inline Timeout to_timeout(const OptionalField<Duration>& field) {
 
 /// The bounds that reads of an unknown length share.
 template <class Inspector, class Request, class... Fields>
-typename Inspector::result_type inspect_bounded(Inspector& f, const char* name, Request& x, Fields&... fields) {
+typename Inspector::result_type inspect_bounded(Inspector& f, const char* name, Request& x,
+                                                Fields&... fields) {
   OptionalField<std::size_t> max_bytes{x.max_bytes, size_of};
   OptionalField<Duration> timeout{x.timeout, count_of};
   auto on_limit = static_cast<std::uint8_t>(x.on_limit);
-  return f(caf::meta::type_name(name), fields..., max_bytes.present, max_bytes.number, timeout.present, timeout.number,
-           on_limit, caf::meta::load_callback([&] {
-             x.max_bytes = max_bytes.present ? std::optional{static_cast<std::size_t>(max_bytes.number)} : std::nullopt;
+  return f(caf::meta::type_name(name), fields..., max_bytes.present, max_bytes.number, timeout.present,
+           timeout.number, on_limit, caf::meta::load_callback([&] {
+             x.max_bytes =
+                 max_bytes.present ? std::optional{static_cast<std::size_t>(max_bytes.number)} : std::nullopt;
              x.timeout = to_timeout(timeout);
              x.on_limit = static_cast<LimitPolicy>(on_limit);
              return caf::error{};
@@ -179,7 +187,8 @@ typename Inspector::result_type inspect_bounded(Inspector& f, const char* name, 
 
 /// A number of bytes to wait for.
 template <class Inspector, class Request, class... Fields>
-typename Inspector::result_type inspect_counted(Inspector& f, const char* name, Request& x, Fields&... fields) {
+typename Inspector::result_type inspect_counted(Inspector& f, const char* name, Request& x,
+                                                Fields&... fields) {
   std::uint64_t num_bytes = x.num_bytes;
   OptionalField<Duration> timeout{x.timeout, count_of};
   return f(caf::meta::type_name(name), num_bytes, fields..., timeout.present, timeout.number,
@@ -192,7 +201,8 @@ typename Inspector::result_type inspect_counted(Inspector& f, const char* name, 
 
 } // namespace detail
 
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Regex& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Regex& x) {
   std::string pattern = x.pattern();
   return f(caf::meta::type_name("squall::Regex"), pattern, caf::meta::load_callback([&]() -> caf::error {
              try {
@@ -203,19 +213,24 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
              }
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadBytes& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReadBytes& x) {
   return detail::inspect_counted(f, "squall::ReadBytes", x, x.partial);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Peek& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Peek& x) {
   return detail::inspect_counted(f, "squall::Peek", x);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntil& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReadUntil& x) {
   return detail::inspect_bounded(f, "squall::ReadUntil", x, x.delimiter);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilRegex& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReadUntilRegex& x) {
   return detail::inspect_bounded(f, "squall::ReadUntilRegex", x, x.regex);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ReadUntilClose& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReadUntilClose& x) {
   detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
   return f(caf::meta::type_name("squall::ReadUntilClose"), timeout.present, timeout.number,
            caf::meta::load_callback([&] {
@@ -223,68 +238,85 @@ template <class Inspector> typename Inspector::result_type inspect(Inspector& f,
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, CancelRead&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, CancelRead&) {
   return f(caf::meta::type_name("squall::CancelRead"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Write& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Write& x) {
   detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
-  return f(caf::meta::type_name("squall::Write"), x.data, timeout.present, timeout.number, caf::meta::load_callback([&] {
+  return f(caf::meta::type_name("squall::Write"), x.data, timeout.present, timeout.number,
+           caf::meta::load_callback([&] {
              x.timeout = detail::to_timeout(timeout);
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Close&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Close&) {
   return f(caf::meta::type_name("squall::Close"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ShutdownWrite&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ShutdownWrite&) {
   return f(caf::meta::type_name("squall::ShutdownWrite"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, CloseAfterFlush& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, CloseAfterFlush& x) {
   std::int64_t deadline = x.deadline.count();
   return f(caf::meta::type_name("squall::CloseAfterFlush"), deadline, caf::meta::load_callback([&] {
              x.deadline = Duration{deadline};
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Abort&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Abort&) {
   return f(caf::meta::type_name("squall::Abort"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, SetNodelay& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, SetNodelay& x) {
   return f(caf::meta::type_name("squall::SetNodelay"), x.value);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Info&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Info&) {
   return f(caf::meta::type_name("squall::Info"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Endpoint& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Endpoint& x) {
   auto family = static_cast<std::uint8_t>(x.family);
   return f(caf::meta::type_name("squall::Endpoint"), x.address, x.port, family, caf::meta::load_callback([&] {
              x.family = static_cast<AddressFamily>(family);
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, StreamInfo& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, StreamInfo& x) {
   return f(caf::meta::type_name("squall::StreamInfo"), x.peer, x.closed, x.reading, x.writing, x.unread_size,
            x.unsent_size);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, BindOptions& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, BindOptions& x) {
   auto family = static_cast<std::uint8_t>(x.family);
   std::int32_t backlog = x.backlog;
-  return f(caf::meta::type_name("squall::BindOptions"), family, backlog, x.reuse_port, caf::meta::load_callback([&] {
+  return f(caf::meta::type_name("squall::BindOptions"), family, backlog, x.reuse_port,
+           caf::meta::load_callback([&] {
              x.family = static_cast<AddressFamily>(family);
              x.backlog = backlog;
              return caf::error{};
            }));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Listen& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Listen& x) {
   return f(caf::meta::type_name("squall::Listen"), x.port, x.address, x.options);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Stop&) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Stop&) {
   return f(caf::meta::type_name("squall::Stop"));
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, Listening& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Listening& x) {
   return f(caf::meta::type_name("squall::Listening"), x.endpoints);
 }
-template <class Inspector> typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
   return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
            x.failed_count);
 }

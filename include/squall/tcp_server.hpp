@@ -1,26 +1,29 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// tcp_server.hpp: a whole TCP server in one object, as Tornado's TCPServer: an actor system, I/O threads and a listener.
+// tcp_server.hpp: a whole TCP server in one object, as Tornado's TCPServer: an actor system, I/O threads and
+// a listener.
 //
 // Inside an application that has an actor system of its own, use IOSystem::spawn_listener instead.
 //
-// Threads    Everything but handle_stream belongs to the thread that made the server; stop() and the queries may be
-//            called from any thread. handle_stream runs on the I/O threads, for several connections at once: what its
-//            coroutines share must be thread-safe, or io_threads be 1.
+// Threads    Everything but handle_stream belongs to the thread that made the server; stop() and the queries
+// may be
+//            called from any thread. handle_stream runs on the I/O threads, for several connections at once:
+//            what its coroutines share must be thread-safe, or io_threads be 1.
 // Ownership  The server owns its listening sockets, its threads and its connections.
-// Lifetime   run() returns, and shutdown() too, when every connection is closed, every coroutine destroyed and no thread
-//            is left that could call handle_stream. A class that derives from TCPServer, is used without run() and has
-//            members that its coroutines use, calls shutdown() in its destructor.
+// Lifetime   run() returns, and shutdown() too, when every connection is closed, every coroutine destroyed
+// and no thread
+//            is left that could call handle_stream. A class that derives from TCPServer, is used without
+//            run() and has members that its coroutines use, calls shutdown() in its destructor.
 #pragma once
+
+#include <squall/io_system.hpp>
+#include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <squall/io_system.hpp>
-#include <squall/net/socket.hpp>
-#include <squall/net/stream_options.hpp>
 
 namespace squall {
 
@@ -41,8 +44,9 @@ public:
   TCPServer& operator=(const TCPServer&) = delete;
   virtual ~TCPServer();
 
-  /// Serves one connection. Its end closes the stream; an exception is logged, but for StreamClosedError, which just says
-  /// that the connection is gone. Without an override the stream closes at once, with an error in the log.
+  /// Serves one connection. Its end closes the stream; an exception is logged, but for StreamClosedError,
+  /// which just says that the connection is gone. Without an override the stream closes at once, with an
+  /// error in the log.
   virtual Task<> handle_stream(IOStream stream, Endpoint peer);
 
   /// Replaces the options; before the first of the calls below. @throws std::logic_error after it
@@ -50,23 +54,25 @@ public:
 
   /// Binds as bind_sockets does and accepts at once; may be called repeatedly. @returns the bound addresses
   /// @throws std::system_error naming the address; std::invalid_argument
-  std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {}, const BindOptions& options = {});
+  std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {},
+                               const BindOptions& options = {});
 
   /// Accepts from listening sockets, which the server closes when it stops.
   /// @throws std::runtime_error when one cannot be used or was added before: then none was added
   void add_sockets(const std::vector<ListeningSocket>& sockets);
   void add_socket(const ListeningSocket& socket) { add_sockets({socket}); }
 
-  /// Closes the listening sockets; connections go on. Harmless when nothing listens; listen() may follow. When called by
-  /// handle_stream, it may return before the sockets are closed.
+  /// Closes the listening sockets; connections go on. Harmless when nothing listens; listen() may follow.
+  /// When called by handle_stream, it may return before the sockets are closed.
   void stop();
 
-  /// Waits for SIGINT or SIGTERM, then shuts down. Until it returns, and not before, it holds the handlers of the two signals;
-  /// one that comes a second or more after the first ends the process at once. @returns the exit status: 0 @throws std::logic_error when another server of the process runs
+  /// Waits for SIGINT or SIGTERM, then shuts down. Until it returns, and not before, it holds the handlers of
+  /// the two signals; one that comes a second or more after the first ends the process at once. @returns the
+  /// exit status: 0 @throws std::logic_error when another server of the process runs
   int run();
 
-  /// Closes the listening sockets and every connection, and ends the threads. Doing it twice is harmless. Not for
-  /// handle_stream.
+  /// Closes the listening sockets and every connection, and ends the threads. Doing it twice is harmless. Not
+  /// for handle_stream.
   void shutdown();
 
   /// The addresses that are listened on, with their ports, and what was counted.

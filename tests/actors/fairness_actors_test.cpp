@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// fairness_actors_test.cpp: a peer that floods its message-driven handler does not hold up the others of its loop.
+// fairness_actors_test.cpp: a peer that floods its message-driven handler does not hold up the others of its
+// loop.
 #include "tests/actors/support.hpp"
 
 #include <atomic>
@@ -41,37 +42,40 @@ protected:
 
 constexpr int flood_lines = 200'000;
 
-/// A flooding peer: its lines wait in the kernel and in the stream's buffer, and the handler takes them one by one. In the
-/// time of one echo on another connection of the loop it may get through a few turns with their share, not through all.
+/// A flooding peer: its lines wait in the kernel and in the stream's buffer, and the handler takes them one
+/// by one. In the time of one echo on another connection of the loop it may get through a few turns with
+/// their share, not through all.
 TEST_F(FairnessActors, AFloodDoesNotHoldUpAnEcho) {
-  const Endpoint flooded = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    self->send(self, 0);
-    return caf::behavior{[=, this](int) {
-      self->request(stream, caf::infinite, ReadUntil{"\n"})
-          .then(
-              [=, this](const Bytes&) {
-                ++handled_;
-                self->send(self, 0);
-              },
-              [=](const caf::error&) { self->quit(); });
-    }};
-  });
+  const Endpoint flooded =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        self->send(self, 0);
+        return caf::behavior{[=, this](int) {
+          self->request(stream, caf::infinite, ReadUntil{"\n"})
+              .then(
+                  [=, this](const Bytes&) {
+                    ++handled_;
+                    self->send(self, 0);
+                  },
+                  [=](const caf::error&) { self->quit(); });
+        }};
+      });
   // The echo's handler itself counts how many lines of the flood were handled between two of its own.
   std::atomic<int> least{flood_lines};
-  const Endpoint server = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    self->send(self, handled_.load());
-    return caf::behavior{[=, this, &least](int before) {
-      self->request(stream, caf::infinite, ReadUntil{"\n"})
-          .then(
-              [=, this, &least](const Bytes&) {
-                const int now = handled_;
-                if (now > before && now < flood_lines)
-                  least = std::min(least.load(), now - before);
-                self->send(self, now);
-              },
-              [=](const caf::error&) { self->quit(); });
-    }};
-  });
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        self->send(self, handled_.load());
+        return caf::behavior{[=, this, &least](int before) {
+          self->request(stream, caf::infinite, ReadUntil{"\n"})
+              .then(
+                  [=, this, &least](const Bytes&) {
+                    const int now = handled_;
+                    if (now > before && now < flood_lines)
+                      least = std::min(least.load(), now - before);
+                    self->send(self, now);
+                  },
+                  [=](const caf::error&) { self->quit(); });
+        }};
+      });
   Client quiet{server};
   quiet.send(std::string(20'000, '\n')); // there is always one more
   Client flood{flooded};
@@ -104,18 +108,19 @@ TEST_F(FairnessActors, AHandlerThatSendsToItselfDoesNotHoldUpAnEcho) {
 
 /// Two handlers of one loop that play ping-pong without end, which is handled inside each other.
 TEST_F(FairnessActors, TwoHandlersThatSendToEachOtherDoNotHoldUpAnEcho) {
-  const Endpoint table = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    self->send(stream, Write{"here\n"});
-    if (!first_)
-      first_ = self;
-    else
-      self->send(*first_, caf::actor{self});
-    return caf::behavior{[=, this](const caf::actor& other) {
-      ++handled_;
-      if (!enough_)
-        self->send(other, caf::actor{self});
-    }};
-  });
+  const Endpoint table =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        self->send(stream, Write{"here\n"});
+        if (!first_)
+          first_ = self;
+        else
+          self->send(*first_, caf::actor{self});
+        return caf::behavior{[=, this](const caf::actor& other) {
+          ++handled_;
+          if (!enough_)
+            self->send(other, caf::actor{self});
+        }};
+      });
   Client one{table};
   EXPECT_EQ(one.receive_line(), "here\n");
   Client two{table};

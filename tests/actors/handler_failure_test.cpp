@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// handler_failure_test.cpp: every way in which a handler can fail closes its own stream, is counted and logged once, and
-// no other connection notices.
+// handler_failure_test.cpp: every way in which a handler can fail closes its own stream, is counted and
+// logged once, and no other connection notices.
 #include "tests/actors/support.hpp"
 
 namespace squall::actor_tests {
@@ -138,7 +138,8 @@ using HandlerEnd = ActorTest;
 
 TEST_F(HandlerEnd, AHandlerThatDiesOfTheStreamsErrorDidNotFail) {
   const LogRecorder log;
-  const Endpoint server = listen([](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+  const Endpoint server = listen([](caf::event_based_actor* self, const StreamActor& stream,
+                                    const Endpoint&) {
     self->request(stream, caf::infinite, ReadUntil{"\n", {}}).then([](const Bytes&) {}); // no error handler
     return caf::behavior{[](int) {}};
   });
@@ -165,10 +166,11 @@ TEST_F(HandlerEnd, AHandlerThatIsToldToShutDownDidNotFail) {
 
 TEST_F(HandlerEnd, TheHandlersDeathAnswersItsPendingOperations) {
   std::promise<std::pair<StreamActor, caf::actor>> told;
-  const Endpoint server = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    told.set_value({stream, self});
-    return caf::behavior{[](int) {}};
-  });
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        told.set_value({stream, self});
+        return caf::behavior{[](int) {}};
+      });
   Client client{server, 4096};
   auto [stream, handler] = told.get_future().get();
   const auto read = begin(stream, ReadUntil{"\n", {}});
@@ -189,7 +191,9 @@ TEST_F(HandlerEnd, AFunctionThatThrowsWhenItIsCopiedCostsItsConnection) {
         throw std::runtime_error{"no copy"};
     }
     Uncopyable(Uncopyable&&) = default;
-    caf::behavior operator()(caf::event_based_actor*, const StreamActor&, const Endpoint&) const { return {}; }
+    caf::behavior operator()(caf::event_based_actor*, const StreamActor&, const Endpoint&) const {
+      return {};
+    }
   };
   const LogRecorder log;
   const Uncopyable function;
@@ -204,11 +208,12 @@ TEST_F(HandlerEnd, AFunctionThatThrowsWhenItIsCopiedCostsItsConnection) {
 
 TEST_F(HandlerEnd, AnExceptionOfAnAttachedFunctionLeavesTheLoopInOrder) {
   const LogRecorder log;
-  const Endpoint server = listen([](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    self->attach_functor([](const caf::error&) { throw std::runtime_error{"attached fault"}; });
-    self->request(stream, caf::infinite, ReadUntil{"\n", {}}).then([](const Bytes&) {});
-    return caf::behavior{};
-  });
+  const Endpoint server =
+      listen([](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        self->attach_functor([](const caf::error&) { throw std::runtime_error{"attached fault"}; });
+        self->request(stream, caf::infinite, ReadUntil{"\n", {}}).then([](const Bytes&) {});
+        return caf::behavior{};
+      });
   for (int i = 0; i < 4; ++i) {
     std::vector<Client> clients;
     for (int j = 0; j < 5; ++j)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// handler_messages_test.cpp: handlers that exchange messages: order, skipped messages, awaited responses, many
-// receivers.
+// handler_messages_test.cpp: handlers that exchange messages: order, skipped messages, awaited responses,
+// many receivers.
 #include "tests/actors/support.hpp"
 
 namespace squall::actor_tests {
@@ -13,7 +13,8 @@ using HandlerMessages = ActorTest;
 /// Handler actors that do nothing but wait for what `behavior` understands; each is told when it is there.
 class Crowd {
 public:
-  /// `make` makes the behavior; each handler says hello to its client, so that all are there when connect returns.
+  /// `make` makes the behavior; each handler says hello to its client, so that all are there when connect
+  /// returns.
   using Make = std::function<caf::behavior(caf::event_based_actor*, StreamActor)>;
   explicit Crowd(Make make) : make_{std::move(make)} {}
 
@@ -106,9 +107,8 @@ TEST_F(HandlerMessages, MessagesThatWereSkippedComeLaterInOrder) {
   Got got;
   Crowd crowd{[&](caf::event_based_actor* self, const StreamActor&) {
     self->set_default_handler(caf::skip);
-    return caf::behavior{[=, &got](const std::string&) {
-      self->become([&got](int value) { got.add(value); });
-    }};
+    return caf::behavior{
+        [=, &got](const std::string&) { self->become([&got](int value) { got.add(value); }); }};
   }};
   crowd.connect(listen(crowd.handler()), 2);
   const caf::actor& handler = crowd.handlers()[0];

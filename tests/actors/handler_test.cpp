@@ -24,7 +24,9 @@ caf::behavior echo_actor(caf::event_based_actor* self, const StreamActor& stream
     self->request(stream, caf::infinite, ReadUntil{"\n", {}})
         .then(
             [=](const Bytes& line) {
-              self->request(stream, caf::infinite, Write{line}).then([=] { self->send(self, caf::ok_atom_v); });
+              self->request(stream, caf::infinite, Write{line}).then([=] {
+                self->send(self, caf::ok_atom_v);
+              });
             },
             [=](const caf::error&) { self->quit(); });
   }};
@@ -60,8 +62,8 @@ TEST_F(HandlerTest, AWorkerPoolActorServes) {
 }
 
 TEST_F(HandlerTest, ManyConnectionsOfEachFormServeAtOnce) {
-  for (const Handler& handler : {Handler{echo_coroutine}, Handler{echo_actor},
-                                 Handler{echo_actor, HandlerPlacement::worker_pool}}) {
+  for (const Handler& handler :
+       {Handler{echo_coroutine}, Handler{echo_actor}, Handler{echo_actor, HandlerPlacement::worker_pool}}) {
     const Endpoint server = listen(handler);
     std::vector<Client> clients;
     for (int i = 0; i < 100; ++i)
@@ -81,7 +83,7 @@ TEST_F(HandlerTest, ManyConnectionsOfEachFormServeAtOnce) {
 /// What a handler saw of threads, told by itself.
 struct Seen {
   std::mutex mutex;
-  std::set<EventLoop*> loops;            ///< EventLoop::current() in handlers
+  std::set<EventLoop*> loops; ///< EventLoop::current() in handlers
   std::set<std::thread::id> threads;
   void add() {
     const std::lock_guard lock{mutex};
@@ -113,9 +115,10 @@ caf::behavior noting_actor(caf::event_based_actor* self, const StreamActor& stre
 TEST_F(HandlerTest, APinnedActorStaysOnTheLoopOfItsConnection) {
   std::array<Seen, 2> seen;
   std::atomic<std::size_t> next{0};
-  const Endpoint server = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    return noting_actor(self, stream, seen.at(next++));
-  });
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        return noting_actor(self, stream, seen.at(next++));
+      });
   for (std::size_t i = 0; i < 2; ++i)
     expect_echo(server, 30);
   wait_for_quiet();
@@ -128,9 +131,8 @@ TEST_F(HandlerTest, APinnedActorStaysOnTheLoopOfItsConnection) {
 
 TEST_F(HandlerTest, AWorkerPoolActorNeverRunsOnAnIOThread) {
   Seen seen;
-  const Endpoint server = listen({[&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-                                    return noting_actor(self, stream, seen);
-                                  },
+  const Endpoint server = listen({[&](caf::event_based_actor* self, const StreamActor& stream,
+                                      const Endpoint&) { return noting_actor(self, stream, seen); },
                                   HandlerPlacement::worker_pool});
   for (int i = 0; i < 4; ++i)
     expect_echo(server, 30);
@@ -141,18 +143,19 @@ TEST_F(HandlerTest, AWorkerPoolActorNeverRunsOnAnIOThread) {
 
 TEST_F(HandlerTest, AnActorThatAPinnedHandlerSpawnsRunsOnAWorker) {
   std::atomic<bool> on_worker{false};
-  const Endpoint server = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    const caf::actor child = self->spawn([&](caf::event_based_actor*) {
-      return caf::behavior{[&](int x) {
-        on_worker = EventLoop::current() == nullptr;
-        return x + 1;
-      }};
-    });
-    self->request(child, caf::infinite, 1).then([=](int x) {
-      self->request(stream, caf::infinite, Write{std::to_string(x)}).then([] {});
-    });
-    return caf::behavior{};
-  });
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        const caf::actor child = self->spawn([&](caf::event_based_actor*) {
+          return caf::behavior{[&](int x) {
+            on_worker = EventLoop::current() == nullptr;
+            return x + 1;
+          }};
+        });
+        self->request(child, caf::infinite, 1).then([=](int x) {
+          self->request(stream, caf::infinite, Write{std::to_string(x)}).then([] {});
+        });
+        return caf::behavior{};
+      });
   EXPECT_EQ(Client{server}.receive_all(), "2");
   EXPECT_TRUE(on_worker);
 }
@@ -179,10 +182,9 @@ TEST_F(HandlerTest, AnActorThatQuitsClosesItsStream) {
 
 TEST_F(HandlerTest, AnActorWithoutABehaviorClosesItsStream) {
   for (const auto placement : {HandlerPlacement::connection_loop, HandlerPlacement::worker_pool}) {
-    const Endpoint server = listen({[](caf::event_based_actor*, const StreamActor&, const Endpoint&) {
-                                      return caf::behavior{};
-                                    },
-                                    placement});
+    const Endpoint server =
+        listen({[](caf::event_based_actor*, const StreamActor&, const Endpoint&) { return caf::behavior{}; },
+                placement});
     EXPECT_TRUE(Client{server}.at_end());
     wait_for_quiet();
     EXPECT_EQ(info().failed_count, 0U);
@@ -213,11 +215,12 @@ TEST_F(HandlerTest, WhatAReturningCoroutineAwaitedIsDeliveredToASlowPeer) {
 
 TEST_F(HandlerTest, WhatAnActorWroteBeforeItQuitIsDelivered) {
   for (const auto placement : {HandlerPlacement::connection_loop, HandlerPlacement::worker_pool}) {
-    const Endpoint server = listen({[](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-                                      self->send(stream, Write{"data"});
-                                      return caf::behavior{};
-                                    },
-                                    placement});
+    const Endpoint server =
+        listen({[](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+                  self->send(stream, Write{"data"});
+                  return caf::behavior{};
+                },
+                placement});
     EXPECT_EQ(Client{server}.receive_all(), "data");
   }
 }
@@ -237,17 +240,20 @@ TEST_F(HandlerTest, AnActorThatNobodyRefersToEndsWithItsConnection) {
 TEST_F(HandlerTest, AnExitOfTheStreamActorEndsItsHandler) {
   std::promise<StreamActor> told;
   std::atomic<bool> heard{false};
-  const Endpoint server = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    self->set_exit_handler([=, &heard](const caf::exit_msg&) {
-      self->send(stream, Write{"too late"}); // harms nobody
-      self->request(stream, caf::infinite, Info{}).then([](const StreamInfo&) {}, [=, &heard](const caf::error& error) {
-        heard = stream_closed(error).has_value();
-        self->quit();
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        self->set_exit_handler([=, &heard](const caf::exit_msg&) {
+          self->send(stream, Write{"too late"}); // harms nobody
+          self->request(stream, caf::infinite, Info{})
+              .then([](const StreamInfo&) {},
+                    [=, &heard](const caf::error& error) {
+                      heard = stream_closed(error).has_value();
+                      self->quit();
+                    });
+        });
+        told.set_value(stream);
+        return caf::behavior{[](int) {}};
       });
-    });
-    told.set_value(stream);
-    return caf::behavior{[](int) {}};
-  });
   Client client{server};
   self()->send_exit(told.get_future().get(), caf::exit_reason::user_shutdown);
   EXPECT_TRUE(client.at_end());

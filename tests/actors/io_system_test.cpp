@@ -57,16 +57,17 @@ TEST_F(IOSystemTest, AnUnusableSocketIsRefused) {
 TEST_F(IOSystemTest, AHandlerMaySpawnStreamsAndListeners) {
   const Endpoint inner = listen(echo_coroutine);
   const ListenerActor keep = listener_;
-  const Endpoint outer = listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
-    Client client{inner};
-    client.send("through\n");
-    const Endpoint peer{};
-    const StreamActor other = io_->spawn_stream(Socket{::dup(client.fd())}, peer);
-    self->request(other, caf::infinite, ReadUntil{"\n", {}}).then([=](const Bytes& line) {
-      self->send(stream, Write{line});
-    });
-    return caf::behavior{};
-  });
+  const Endpoint outer =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+        Client client{inner};
+        client.send("through\n");
+        const Endpoint peer{};
+        const StreamActor other = io_->spawn_stream(Socket{::dup(client.fd())}, peer);
+        self->request(other, caf::infinite, ReadUntil{"\n", {}}).then([=](const Bytes& line) {
+          self->send(stream, Write{line});
+        });
+        return caf::behavior{};
+      });
   for (int i = 0; i < 4; ++i)
     EXPECT_EQ(Client{outer}.receive_line(), "through\n");
 }
@@ -204,12 +205,13 @@ TEST_F(IOSystemTest, RandomKillsUnderLoadLeaveNothingBehind) {
     };
     Handler handler = form;
     if (const auto* actor = form.actor())
-      handler = {[&, actor = *actor](caf::event_based_actor* self, const StreamActor& stream, const Endpoint& peer) {
-                   add(caf::actor{self});
-                   add(stream);
-                   return actor(self, stream, peer);
-                 },
-                 form.placement()};
+      handler = {
+          [&, actor = *actor](caf::event_based_actor* self, const StreamActor& stream, const Endpoint& peer) {
+            add(caf::actor{self});
+            add(stream);
+            return actor(self, stream, peer);
+          },
+          form.placement()};
     else
       handler = [&](IOStream stream, Endpoint peer) -> Task<> {
         add(co_await current_stream_actor());

@@ -40,7 +40,9 @@ protected:
     EXPECT_EQ(error.category(), caf::atom("squall-lis")) << error_text(error);
     return static_cast<ListenerErrc>(error.code());
   }
-  static bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+  static bool contains(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
 };
 
 TEST_F(ListenerTest, ListenOnPortZeroTellsTheRealPort) {
@@ -99,7 +101,8 @@ TEST_F(ListenerTest, AClosedSocketRefusesTheWholeRequest) {
   const auto refused = ask<Listening>(listener_, AddSockets{sockets});
   ASSERT_FALSE(refused);
   EXPECT_EQ(code(refused.error), ListenerErrc::cannot_listen);
-  EXPECT_TRUE(contains(error_text(refused.error), to_string(sockets[1].local_endpoint()))) << error_text(refused.error);
+  EXPECT_TRUE(contains(error_text(refused.error), to_string(sockets[1].local_endpoint())))
+      << error_text(refused.error);
   EXPECT_TRUE(info().endpoints.empty());
   EXPECT_GE(sockets[0].fd(), 0);
   EXPECT_FALSE(ask<Listening>(listener_, AddSocket{ListeningSocket{}}));
@@ -110,7 +113,8 @@ TEST_F(ListenerTest, APortInUseIsNamed) {
   const auto refused = ask<Listening>(listener_, Listen{sockets[0].local_endpoint().port, "127.0.0.1", {}});
   ASSERT_FALSE(refused);
   EXPECT_EQ(code(refused.error), ListenerErrc::cannot_listen);
-  EXPECT_TRUE(contains(error_text(refused.error), to_string(sockets[0].local_endpoint()))) << error_text(refused.error);
+  EXPECT_TRUE(contains(error_text(refused.error), to_string(sockets[0].local_endpoint())))
+      << error_text(refused.error);
   EXPECT_TRUE(contains(error_text(refused.error), std::generic_category().message(EADDRINUSE)));
   EXPECT_EQ(refused.error, make_error(ListenerErrc::cannot_listen, ""));
 }
@@ -149,16 +153,16 @@ TEST_F(ListenerTest, AHandlerMayStopItsListener) {
   const LogRecorder log;
   for (const bool in_coroutine : {true, false}) {
     ListenerActor stopped;
-    Handler handler = in_coroutine ? Handler{[&](IOStream stream, Endpoint) -> Task<> {
-      caf::anon_send(stopped, Stop{});
-      co_await stream.read_until_close();
-    }}
-                                   : Handler{[&](caf::event_based_actor* self, const StreamActor& stream,
-                                                 const Endpoint&) {
-                                       self->send(stopped, Stop{});
-                                       self->request(stream, caf::infinite, ReadUntilClose{}).then([](const Bytes&) {});
-                                       return caf::behavior{};
-                                     }};
+    Handler handler =
+        in_coroutine ? Handler{[&](IOStream stream, Endpoint) -> Task<> {
+          caf::anon_send(stopped, Stop{});
+          co_await stream.read_until_close();
+        }}
+                     : Handler{[&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+                         self->send(stopped, Stop{});
+                         self->request(stream, caf::infinite, ReadUntilClose{}).then([](const Bytes&) {});
+                         return caf::behavior{};
+                       }};
     stopped = io_->spawn_listener(handler);
     const ListeningSocket socket = bind_some(1).front();
     std::vector<Client> clients;

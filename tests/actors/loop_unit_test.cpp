@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // loop_unit_test.cpp: actors on a loop that the test runs itself: order, depth, failures.
-#include "tests/actors/support.hpp"
-
 #include "actors/caf_compat.hpp"
+#include "tests/actors/support.hpp"
 
 namespace squall::actor_tests {
 
@@ -32,7 +31,8 @@ protected:
     unit_->end_actors();
     unit_->close();
   }
-  template <class Predicate> void run_until(Predicate predicate) {
+  template <class Predicate>
+  void run_until(Predicate predicate) {
     EXPECT_TRUE(wait_until([&] {
       unit_->loop().run_once();
       return predicate();
@@ -87,8 +87,8 @@ TEST_F(LoopUnitTest, RequestsDownAChainOfHandlersAreAnswered) {
   chain.clear();
 }
 
-/// A message that comes when its sender is deep inside others has to wait; those that the sender sends later, when it is
-/// not, must not overtake it.
+/// A message that comes when its sender is deep inside others has to wait; those that the sender sends later,
+/// when it is not, must not overtake it.
 TEST_F(LoopUnitTest, MessagesKeepTheirOrderWhateverTheDepth) {
   std::vector<int> got;
   caf::actor recorder;

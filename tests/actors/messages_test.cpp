@@ -12,7 +12,8 @@ namespace {
 
 class Messages : public ::testing::Test {
 protected:
-  template <class T> T round_trip(const T& value) {
+  template <class T>
+  T round_trip(const T& value) {
     std::vector<char> buffer;
     caf::binary_serializer sink{system_, buffer};
     auto copy = value;
@@ -25,7 +26,8 @@ protected:
     return result;
   }
   /// As one node sends it to another: with its type's name.
-  template <class T> T travel(const T& value) {
+  template <class T>
+  T travel(const T& value) {
     const caf::message arrived = round_trip(caf::make_message(value));
     if (!arrived.match_elements<T>()) {
       ADD_FAILURE() << "another type arrived";
@@ -91,12 +93,13 @@ TEST_F(Messages, ListenTravels) {
 
 std::vector<StreamError> stream_errors() {
   std::vector<StreamError> errors;
-  for (const auto code : {StreamErrc::already_reading, StreamErrc::buffer_full, StreamErrc::unsatisfiable_read,
-                          StreamErrc::invalid_argument})
+  for (const auto code : {StreamErrc::already_reading, StreamErrc::buffer_full,
+                          StreamErrc::unsatisfiable_read, StreamErrc::invalid_argument})
     errors.push_back({code, CloseReason::none, {}});
   for (int reason = 0; reason <= static_cast<int>(CloseReason::shutting_down); ++reason)
-    for (const std::error_code& real : {std::error_code{}, std::error_code{ECONNRESET, std::generic_category()},
-                                        make_error_code(StreamErrc::unsatisfiable_read)})
+    for (const std::error_code& real :
+         {std::error_code{}, std::error_code{ECONNRESET, std::generic_category()},
+          make_error_code(StreamErrc::unsatisfiable_read)})
       errors.push_back({StreamErrc::closed, static_cast<CloseReason>(reason), real});
   return errors;
 }
@@ -145,7 +148,8 @@ TEST_F(Messages, ErrorsHaveTexts) {
   EXPECT_EQ(error_text({}), "no error");
   EXPECT_EQ(error_text(make_error(ListenerErrc::already_listening, "twice")), "twice");
   EXPECT_EQ(error_text(caf::make_error(caf::sec::request_timeout)), "request_timeout");
-  EXPECT_EQ(error_text(caf::make_error(caf::sec::runtime_error, "what it says")), "runtime_error: what it says");
+  EXPECT_EQ(error_text(caf::make_error(caf::sec::runtime_error, "what it says")),
+            "runtime_error: what it says");
   EXPECT_EQ(error_text(caf::exit_reason::kill), "kill");
   EXPECT_FALSE(error_text(caf::error{7, caf::atom("foreign")}).empty());
 }

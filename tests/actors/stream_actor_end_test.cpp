@@ -9,7 +9,8 @@ namespace {
 
 class StreamActorEnd : public ActorTest {
 protected:
-  StreamActorEnd() : connected_{connect(short_linger(), 4096)}, stream_{connected_.stream}, client_{connected_.client} {}
+  StreamActorEnd()
+      : connected_{connect(short_linger(), 4096)}, stream_{connected_.stream}, client_{connected_.client} {}
   void TearDown() override {
     connected_ = {};
     stream_ = nullptr;
@@ -50,11 +51,13 @@ protected:
   caf::error await_down() {
     caf::error reason;
     bool down = false;
-    self()->receive([&](caf::down_msg& message) {
-      EXPECT_EQ(message.source, stream_.address());
-      reason = message.reason;
-      down = true;
-    }, caf::after(test_deadline) >> [] { ADD_FAILURE() << "no down message"; });
+    self()->receive(
+        [&](caf::down_msg& message) {
+          EXPECT_EQ(message.source, stream_.address());
+          reason = message.reason;
+          down = true;
+        },
+        caf::after(test_deadline) >> [] { ADD_FAILURE() << "no down message"; });
     return reason;
   }
 

@@ -82,7 +82,8 @@ TEST_F(StreamActorSenders, ThreadsWithScopedActorsWriteWholeLines) {
     threads.emplace_back([this, name, &stream = stream] {
       caf::scoped_actor sender{system_};
       for (int i = 0; i < per_thread; ++i)
-        EXPECT_TRUE(actor_tests::ask<Done>(sender, stream, Write{std::string(1, name) + std::to_string(i) + "\n"}));
+        EXPECT_TRUE(
+            actor_tests::ask<Done>(sender, stream, Write{std::string(1, name) + std::to_string(i) + "\n"}));
     });
   std::map<char, int> next;
   for (int i = 0; i < 3 * per_thread; ++i) {

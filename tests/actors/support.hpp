@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// support.hpp: what the tests of the actor layer share: a blocking client, an actor system with I/O threads, requests
-// with a deadline, a log that is recorded.
+// support.hpp: what the tests of the actor layer share: a blocking client, an actor system with I/O threads,
+// requests with a deadline, a log that is recorded.
 #pragma once
 
 #include <squall/squall.hpp>
@@ -37,7 +37,8 @@ using namespace std::chrono_literals;
 constexpr std::chrono::seconds test_deadline{20};
 
 /// Waits until `predicate` holds; fails the test, and returns false, at the deadline.
-template <class Predicate> bool wait_until(Predicate predicate) {
+template <class Predicate>
+bool wait_until(Predicate predicate) {
   const auto deadline = std::chrono::steady_clock::now() + test_deadline;
   while (!predicate()) {
     if (std::chrono::steady_clock::now() > deadline) {
@@ -207,7 +208,8 @@ private:
 };
 
 /// The outcome of a request to a stream actor or a listener.
-template <class T> struct Outcome {
+template <class T>
+struct Outcome {
   std::optional<T> value;
   caf::error error;
 
@@ -232,7 +234,8 @@ inline std::string text(const Outcome<Bytes>& outcome) {
 struct Done {}; ///< the value of a request without one
 
 /// Takes the response of a request that a scoped_actor made.
-template <class T, class Response> Outcome<T> take(Response response) {
+template <class T, class Response>
+Outcome<T> take(Response response) {
   Outcome<T> outcome;
   const auto on_error = [&](caf::error& error) { outcome.error = std::move(error); };
   if constexpr (std::is_same_v<T, Done>)
@@ -290,7 +293,8 @@ protected:
     Client client{listening.local_endpoint(), receive_buffer};
     int accepted = -1;
     wait_until([&] { return (accepted = ::accept4(listening.fd(), nullptr, nullptr, SOCK_CLOEXEC)) >= 0; });
-    return {io_->spawn_stream(checked_socket(accepted, "accept4"), {"127.0.0.1", 4711, AddressFamily::ipv4}, options),
+    return {io_->spawn_stream(checked_socket(accepted, "accept4"), {"127.0.0.1", 4711, AddressFamily::ipv4},
+                              options),
             std::move(client), accepted};
   }
 
@@ -316,19 +320,24 @@ protected:
     wait_until([&] { return system_.registry().running() <= quiet_count_; });
   }
 
-  template <class T, class Handle, class Message> Outcome<T> ask(const Handle& target, Message message) {
+  template <class T, class Handle, class Message>
+  Outcome<T> ask(const Handle& target, Message message) {
     return actor_tests::ask<T>(self_.value(), target, std::move(message));
   }
-  template <class T, class Handle, class Message> Outcome<T> ask(caf::scoped_actor& self, const Handle& target,
-                                                                 Message message) {
+  template <class T, class Handle, class Message>
+  Outcome<T> ask(caf::scoped_actor& self, const Handle& target, Message message) {
     return actor_tests::ask<T>(self, target, std::move(message));
   }
   /// Asks and does not wait: the answer is for take().
-  template <class Handle, class Message> auto begin(const Handle& target, Message message) {
+  template <class Handle, class Message>
+  auto begin(const Handle& target, Message message) {
     return self()->request(target, caf::duration{test_deadline}, std::move(message));
   }
   /// Returns when the actor has handled what was sent to it before.
-  template <class Handle> void sync(const Handle& target) { take_any(begin(target, Info{})); }
+  template <class Handle>
+  void sync(const Handle& target) {
+    take_any(begin(target, Info{}));
+  }
 
   caf::scoped_actor& self() { return self_.value(); }
 
@@ -340,10 +349,12 @@ protected:
   std::size_t quiet_count_ = 0;
 
 private:
-  static void take_any(caf::response_handle<caf::blocking_actor, caf::detail::type_list<StreamInfo>, true> response) {
+  static void
+  take_any(caf::response_handle<caf::blocking_actor, caf::detail::type_list<StreamInfo>, true> response) {
     actor_tests::take<StreamInfo>(response);
   }
-  static void take_any(caf::response_handle<caf::blocking_actor, caf::detail::type_list<ListenerInfo>, true> response) {
+  static void
+  take_any(caf::response_handle<caf::blocking_actor, caf::detail::type_list<ListenerInfo>, true> response) {
     actor_tests::take<ListenerInfo>(response);
   }
 };

@@ -90,7 +90,8 @@ TEST(TCPServer, APortInUseThrowsAndNamesTheAddress) {
     FAIL() << "nothing was thrown";
   } catch (const std::system_error& error) {
     EXPECT_EQ(error.code().value(), EADDRINUSE);
-    EXPECT_NE(std::string{error.what()}.find(to_string(taken.local_endpoint())), std::string::npos) << error.what();
+    EXPECT_NE(std::string{error.what()}.find(to_string(taken.local_endpoint())), std::string::npos)
+        << error.what();
   }
   expect_served(server.listen(0, "127.0.0.1")[0]);
 }

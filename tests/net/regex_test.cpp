@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // regex_test.cpp: what a pattern matches does not depend on how the bytes arrive, and finding it is linear.
+#include "net/pattern_survey.hpp"
 #include <squall/net/regex.hpp>
 
 #include <gtest/gtest.h>
-#include <random>
 #include <re2/re2.h>
-#include <stdexcept>
 
-#include "net/pattern_survey.hpp"
+#include <random>
+#include <stdexcept>
 
 namespace squall {
 namespace {
@@ -34,10 +34,30 @@ std::optional<std::size_t> found_in_pieces(const Regex& regex, const std::string
   return std::nullopt;
 }
 
-const std::vector<std::string> patterns = {
-    "def",      "\\r?\\n\\r?\\n", "a+",         "a+b",     "(a|ab)(c|bcd)", "[a-c]{2,3}d", "x.*y",   "(?s)x.*y",
-    "^ab",      "(?m)^b",         "(?i)AB",     "\\d+;",   "[^a]a",         "(?:ab)+c",    "a{3}",   "a{2,}b",
-    "\\Qa.b\\E", "\\x61\\x{62}",  "[[:alpha:]]\\d", "a|bb|ccc", "(?P<n>a)b?c", "[]a]b",    "\\141b", "[\\]x]y"};
+const std::vector<std::string> patterns = {"def",
+                                           "\\r?\\n\\r?\\n",
+                                           "a+",
+                                           "a+b",
+                                           "(a|ab)(c|bcd)",
+                                           "[a-c]{2,3}d",
+                                           "x.*y",
+                                           "(?s)x.*y",
+                                           "^ab",
+                                           "(?m)^b",
+                                           "(?i)AB",
+                                           "\\d+;",
+                                           "[^a]a",
+                                           "(?:ab)+c",
+                                           "a{3}",
+                                           "a{2,}b",
+                                           "\\Qa.b\\E",
+                                           "\\x61\\x{62}",
+                                           "[[:alpha:]]\\d",
+                                           "a|bb|ccc",
+                                           "(?P<n>a)b?c",
+                                           "[]a]b",
+                                           "\\141b",
+                                           "[\\]x]y"};
 
 TEST(Regex, EndsAtTheFirstByteThatCompletesAMatch) {
   EXPECT_EQ(Regex{"a+"}.find_end("xaaa", 0), 2u);
@@ -58,7 +78,8 @@ TEST(Regex, FindsTheSameForEverySplitOfAShortText) {
           if (mask >> (i - 1) & 1)
             ends.push_back(i);
         ends.push_back(text.size());
-        ASSERT_EQ(found_in_pieces(regex, text, ends), wanted) << pattern << " on " << text << " split by " << mask;
+        ASSERT_EQ(found_in_pieces(regex, text, ends), wanted)
+            << pattern << " on " << text << " split by " << mask;
       }
     }
   }
@@ -76,12 +97,14 @@ TEST(Regex, FindsTheSameForRandomSplitsOfLongTexts) {
     std::vector<std::size_t> ends;
     for (std::size_t end = 0; end < text.size();)
       ends.push_back(end = std::min(text.size(), end + random() % 40 + 1));
-    ASSERT_EQ(found_in_pieces(Regex{pattern}, text, ends), first_end(pattern, text)) << pattern << " on " << text;
+    ASSERT_EQ(found_in_pieces(Regex{pattern}, text, ends), first_end(pattern, text))
+        << pattern << " on " << text;
   }
 }
 
 TEST(Regex, RefusesWhatCanNeverBeDecided) {
-  for (const char* pattern : {"a$", "a\\b", "\\Ba", "a\\z", "(?m)a$", "a*", "", "a|", "(", "a(?=b)", "(a)\\1", "[a"})
+  for (const char* pattern :
+       {"a$", "a\\b", "\\Ba", "a\\z", "(?m)a$", "a*", "", "a|", "(", "a(?=b)", "(a)\\1", "[a"})
     EXPECT_THROW(Regex{pattern}, std::invalid_argument) << pattern;
   for (const char* pattern : {"[$]", "\\$", "\\Q$\\E", "a\\\\b"}) {
     ASSERT_TRUE(re2::RE2(pattern, re2::RE2::Quiet).ok()) << pattern;
@@ -106,9 +129,10 @@ TEST(Regex, EqualsAnotherWithTheSamePattern) {
 
 TEST(PatternSurvey, KnowsTheGreatestLengthOfBoundedPatterns) {
   const std::vector<std::pair<const char*, std::size_t>> bounded = {
-      {"abc", 3},        {"a|bcd", 3},  {"\\r?\\n\\r?\\n", 4}, {"a{2,5}", 5},   {"(ab){3}", 6},    {"[a-z]{2}x", 3},
-      {"^a", 1},         {"\\x{41}b", 2}, {"\\x41b", 2},        {"\\101b", 2},  {"(?i:ab)c", 3},   {"(?P<n>ab)", 2},
-      {"\\Qa+b\\E", 3},  {"\\pL", 1},   {"\\p{Greek}", 1},      {"a{,3}", 5},   {"(?i)ab", 2},     {"[[:digit:]]x", 2}};
+      {"abc", 3},       {"a|bcd", 3},     {"\\r?\\n\\r?\\n", 4}, {"a{2,5}", 5}, {"(ab){3}", 6},
+      {"[a-z]{2}x", 3}, {"^a", 1},        {"\\x{41}b", 2},       {"\\x41b", 2}, {"\\101b", 2},
+      {"(?i:ab)c", 3},  {"(?P<n>ab)", 2}, {"\\Qa+b\\E", 3},      {"\\pL", 1},   {"\\p{Greek}", 1},
+      {"a{,3}", 5},     {"(?i)ab", 2},    {"[[:digit:]]x", 2}};
   for (const auto& [pattern, length] : bounded)
     EXPECT_EQ(survey_pattern(pattern).max_length, length) << pattern;
   for (const char* pattern : {"a*", "a+b", "a{2,}", "(a|b+)c", "(a{1000}){1000}(a{1000}){1000}"})

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// stream_half_close_test.cpp: the two sides of a connection that end one after the other, closes that hand over what is
-// unsent, aborts, and closes by time; on every transport.
+// stream_half_close_test.cpp: the two sides of a connection that end one after the other, closes that hand
+// over what is unsent, aborts, and closes by time; on every transport.
 #include "tests/net/stream_contract.hpp"
 #include <squall/net/task.hpp>
 
@@ -11,9 +11,7 @@ namespace {
 
 using namespace testing_support;
 
-StreamError closed_by(CloseReason reason) {
-  return {StreamErrc::closed, reason, {}};
-}
+StreamError closed_by(CloseReason reason) { return {StreamErrc::closed, reason, {}}; }
 
 /// Remembers the outcome of a shutdown_write or a close_after_flush; a refusal is its outcome as well.
 struct TestEnd final : WriteCompletion {
@@ -27,7 +25,9 @@ struct TestEnd final : WriteCompletion {
   }
   [[nodiscard]] bool answered() const { return outcome.has_value(); }
   [[nodiscard]] bool succeeded() const { return outcome && outcome->has_value(); }
-  [[nodiscard]] StreamError error() const { return outcome && !*outcome ? outcome->error() : StreamError{{}, {}, {}}; }
+  [[nodiscard]] StreamError error() const {
+    return outcome && !*outcome ? outcome->error() : StreamError{{}, {}, {}};
+  }
 
   std::optional<Result<void>> outcome;
   int answers = 0;
@@ -105,7 +105,8 @@ SQUALL_STREAM_CONTRACT(AbortTest);
 SQUALL_STREAM_CONTRACT(IdleTimeoutTest);
 SQUALL_STREAM_CONTRACT(WriteTimeoutTest);
 
-// -- half_close ----------------------------------------------------------------------------------------------------------
+// -- half_close
+// ----------------------------------------------------------------------------------------------------------
 
 TEST_P(HalfCloseTest, AnswersAClientThatEndedItsSide) {
   const std::string answer = pattern(3 * 1024 * 1024);
@@ -320,7 +321,8 @@ TEST_P(SidesTest, TellTheEndWhenTheStreamIsClosedHere) {
   EXPECT_EQ(closes, 1);
 }
 
-// -- shutdown_write ------------------------------------------------------------------------------------------------------
+// -- shutdown_write
+// ------------------------------------------------------------------------------------------------------
 
 TEST_P(ShutdownWriteTest, GivesThePeerEverythingAndThenTheEnd) {
   const std::string written = fill_connection();
@@ -422,7 +424,8 @@ TEST_P(ShutdownWriteTest, FailsWhenTheConnectionBreaks) {
   EXPECT_EQ(shutdown.answers, 1);
 }
 
-// -- close_after_flush ---------------------------------------------------------------------------------------------------
+// -- close_after_flush
+// ---------------------------------------------------------------------------------------------------
 
 TEST_P(CloseAfterFlushTest, HandsOverEverything) {
   const std::string written = fill_connection();
@@ -652,7 +655,8 @@ TEST_P(CloseAfterFlushTest, IsAnsweredWhenTheLoopEnds) {
   EXPECT_EQ(close.answers, 1);
 }
 
-// -- abort ---------------------------------------------------------------------------------------------------------------
+// -- abort
+// ---------------------------------------------------------------------------------------------------------------
 
 TEST_P(AbortTest, ShowsThePeerAReset) {
   count_callbacks();
@@ -702,7 +706,8 @@ TEST_P(AbortTest, EndsWhatLingers) {
   }
 }
 
-// -- idle_timeout --------------------------------------------------------------------------------------------------------
+// -- idle_timeout
+// --------------------------------------------------------------------------------------------------------
 
 TEST_P(IdleTimeoutTest, ClosesAStreamWithoutTraffic) {
   relink({.idle_timeout = 10s});
@@ -778,7 +783,8 @@ TEST_P(IdleTimeoutTest, ComesNotAfterAClose) {
   EXPECT_EQ(stream().error(), closed_by(CloseReason::local_close));
 }
 
-// -- the timeout of a write ----------------------------------------------------------------------------------------------
+// -- the timeout of a write
+// ----------------------------------------------------------------------------------------------
 
 TEST_P(WriteTimeoutTest, ClosesTheStream) {
   fill_connection();
@@ -854,7 +860,8 @@ TEST_P(WriteTimeoutTest, IsThrownInACoroutineAndToldToACallback) {
   const auto body = [&]() -> Task<> { co_await stream().write("late", 5s); };
   start(body());
   std::optional<StreamError> called;
-  stream().write("late, too", [&](Result<void> result) { called = result.error(); }, 5s);
+  stream().write(
+      "late, too", [&](Result<void> result) { called = result.error(); }, 5s);
   pass(5s);
   ASSERT_TRUE(run_until([&] { return ended && called; }));
   EXPECT_EQ(called, closed_by(CloseReason::timed_out));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// stream_peek_test.cpp: peek, reads into a buffer of the caller, reads up to a match, and limits that keep the stream; on
-// every transport.
+// stream_peek_test.cpp: peek, reads into a buffer of the caller, reads up to a match, and limits that keep
+// the stream; on every transport.
 #include "tests/net/stream_contract.hpp"
 #include <squall/net/task.hpp>
 
@@ -52,7 +52,8 @@ SQUALL_STREAM_CONTRACT(ReadIntoTest);
 SQUALL_STREAM_CONTRACT(ReadRegexTest);
 SQUALL_STREAM_CONTRACT(KeepTest);
 
-// -- peek ----------------------------------------------------------------------------------------------------------------
+// -- peek
+// ----------------------------------------------------------------------------------------------------------------
 
 TEST_P(PeekTest, GivesWhatTheNextReadGivesAgain) {
   peer().send("hello");
@@ -150,7 +151,8 @@ TEST_P(PeekTest, WorksInACoroutineAndWithACallback) {
   EXPECT_EQ(called, "d");
 }
 
-// -- read_into -----------------------------------------------------------------------------------------------------------
+// -- read_into
+// -----------------------------------------------------------------------------------------------------------
 
 TEST_P(ReadIntoTest, FillsTheWholeBuffer) {
   const MutableBytes buffer{6};
@@ -326,7 +328,8 @@ TEST_P(ReadIntoTest, IsOneReadAtATime) {
   EXPECT_EQ(read.text(), "abcdef") << "the first is unharmed";
 }
 
-// -- read_until_regex ----------------------------------------------------------------------------------------------------
+// -- read_until_regex
+// ----------------------------------------------------------------------------------------------------
 
 TEST_P(ReadRegexTest, MatchesTheSameHoweverTheBytesArrive) {
   const std::string text = "GET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
@@ -379,7 +382,8 @@ TEST_P(ReadRegexTest, ClosesTheStreamBeyondMaxBytes) {
   peer().send("abc123");
   TestRead read{stream(), ReadUntilRegex{.regex = Regex{"[0-9]{3}"}, .max_bytes = 5}};
   await(read);
-  EXPECT_EQ(read.error(), (StreamError{StreamErrc::closed, CloseReason::limit, StreamErrc::unsatisfiable_read}));
+  EXPECT_EQ(read.error(),
+            (StreamError{StreamErrc::closed, CloseReason::limit, StreamErrc::unsatisfiable_read}));
   EXPECT_TRUE(stream().closed());
   const TestRead rest{stream(), ReadBytes{6}};
   EXPECT_EQ(rest.text(), "abc123");
@@ -419,7 +423,8 @@ TEST_P(ReadRegexTest, WorksInACoroutineAndWithACallback) {
   const Regex number{"[0-9]+;"};
   const auto body = [&]() -> Task<> {
     order += (co_await stream().read_until_regex(number)).str();
-    const auto kept = co_await stream().read_until_regex(number, 2, no_timeout, LimitPolicy::keep).as_result();
+    const auto kept =
+        co_await stream().read_until_regex(number, 2, no_timeout, LimitPolicy::keep).as_result();
     order += !kept && kept.error().code == StreamErrc::unsatisfiable_read ? "|" : "?";
     co_await stream().read_until_regex(number, 2, no_timeout, LimitPolicy::keep);
   };
@@ -434,7 +439,8 @@ TEST_P(ReadRegexTest, WorksInACoroutineAndWithACallback) {
   EXPECT_EQ(called, "y34;");
 }
 
-// -- LimitPolicy::keep ---------------------------------------------------------------------------------------------------
+// -- LimitPolicy::keep
+// ---------------------------------------------------------------------------------------------------
 
 TEST_P(KeepTest, KeepsBytesAndStreamBeyondMaxBytes) {
   const std::vector<ReadRequest> requests{
@@ -498,9 +504,7 @@ TEST_P(KeepTest, BelongsToOneReadOnly) {
 }
 
 TEST_P(KeepTest, IsThrownInACoroutineAndToldToACallback) {
-  const auto body = [&]() -> Task<> {
-    co_await stream().read_until("\n", 3, no_timeout, LimitPolicy::keep);
-  };
+  const auto body = [&]() -> Task<> { co_await stream().read_until("\n", 3, no_timeout, LimitPolicy::keep); };
   start(body());
   peer().send("abcdef");
   ASSERT_TRUE(run_until([&] { return ended; }));

@@ -3,20 +3,22 @@
 // acceptor.hpp: accepts connections from a listening socket.
 //
 // Threads    The loop's.
-// Ownership  Shares the listening socket; stopping does not close it. Stop it before ListeningSocket::close(), which
+// Ownership  Shares the listening socket; stopping does not close it. Stop it before
+// ListeningSocket::close(), which
 //            frees the descriptor's number for others.
 // Fairness   At most 16 connections a turn, then the loop's other work has its turn.
-// Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that connection.
-//            When the process or the system is out of descriptors or memory, accepting pauses for 100 ms at a time:
-//            connections wait in the kernel, and the log says which limit to raise.
+// Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that
+// connection.
+//            When the process or the system is out of descriptors or memory, accepting pauses for 100 ms at a
+//            time: connections wait in the kernel, and the log says which limit to raise.
 #pragma once
-
-#include <cstdint>
-#include <functional>
 
 #include <squall/net/endpoint.hpp>
 #include <squall/net/event_loop.hpp>
 #include <squall/net/socket.hpp>
+
+#include <cstdint>
+#include <functional>
 
 namespace squall {
 
@@ -26,11 +28,12 @@ struct Accepted;
 
 class Acceptor final : private Watcher, private LoopTask {
 public:
-  /// Gets each connection, non-blocking and close-on-exec. It may stop the acceptor; it must not destroy it. What it throws
-  /// is logged and costs the connection.
+  /// Gets each connection, non-blocking and close-on-exec. It may stop the acceptor; it must not destroy it.
+  /// What it throws is logged and costs the connection.
   using OnAccept = std::function<void(Socket connection, Endpoint peer)>;
 
-  /// Accepts from now on. @throws std::system_error when the loop cannot watch the socket; EBADF when it is closed
+  /// Accepts from now on. @throws std::system_error when the loop cannot watch the socket; EBADF when it is
+  /// closed
   Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
@@ -54,7 +57,7 @@ private:
   OnAccept on_accept_;
   Timer resume_timer_;
   std::uint64_t turn_ = 0; ///< of the loop, when the last batch was accepted
-  TimePoint paused_{};                  ///< when it last had to pause
+  TimePoint paused_{};     ///< when it last had to pause
   bool stopped_ = false;
 };
 

@@ -6,7 +6,8 @@
 // copying it.
 //
 // Threads    Distinct Bytes may be used by distinct threads, also when they share a block.
-// Ownership  A slice keeps its whole block alive. A stream never hands out a slice of a block that is more than
+// Ownership  A slice keeps its whole block alive. A stream never hands out a slice of a block that is more
+// than
 //            twice as large as what arrived in it, so that a short line cannot hold a large buffer.
 #pragma once
 
@@ -90,10 +91,8 @@ public:
 
   friend bool operator==(const Bytes& a, const Bytes& b) noexcept { return a.view() == b.view(); }
   template <class Text>
-    requires std::convertible_to<const Text&, std::string_view>
-  friend bool operator==(const Bytes& a, const Text& b) noexcept {
-    return a.view() == std::string_view{b};
-  }
+  requires std::convertible_to<const Text&, std::string_view>
+  friend bool operator==(const Bytes& a, const Text& b) noexcept { return a.view() == std::string_view{b}; }
 
   /// For the library: a slice of `block`, adding a reference to it.
   Bytes(detail::Block& block, std::size_t offset, std::size_t size) noexcept

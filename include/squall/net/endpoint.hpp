@@ -19,8 +19,8 @@ enum class AddressFamily : std::uint8_t {
 };
 
 struct Endpoint {
-  std::string address;                          ///< "127.0.0.1", "::1", a path; empty for an unnamed unix peer
-  std::uint16_t port = 0;                       ///< 0 for unix sockets
+  std::string address;    ///< "127.0.0.1", "::1", a path; empty for an unnamed unix peer
+  std::uint16_t port = 0; ///< 0 for unix sockets
   AddressFamily family = AddressFamily::unspec;
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;

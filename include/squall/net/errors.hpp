@@ -2,9 +2,9 @@
 //
 // errors.hpp: why an operation on a stream failed, as a value and as an exception.
 //
-// Every operation has exactly one outcome: Result<T> holds its value or a StreamError. A coroutine that awaits the
-// operation gets the value or the exception that throw_error makes of the error; a request to a stream actor gets
-// it as caf::error (stream_messages.hpp).
+// Every operation has exactly one outcome: Result<T> holds its value or a StreamError. A coroutine that
+// awaits the operation gets the value or the exception that throw_error makes of the error; a request to a
+// stream actor gets it as caf::error (stream_messages.hpp).
 //
 // Ownership  Plain values.
 #pragma once
@@ -25,25 +25,25 @@ enum class StreamErrc : std::uint8_t {
   already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
   buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
   unsatisfiable_read = 4, ///< no match ends within max_bytes; with LimitPolicy::keep: the stream is as it was
-  invalid_argument = 5,   ///< an argument that can never work, such as an empty delimiter; nothing was started
-  timed_out = 6,          ///< the operation's time is over; a read left every byte unread
-  cancelled = 7,          ///< the read was cancelled; every byte stays unread
-  write_ended = 8,        ///< a write after shutdown_write; nothing was queued
+  invalid_argument = 5, ///< an argument that can never work, such as an empty delimiter; nothing was started
+  timed_out = 6,        ///< the operation's time is over; a read left every byte unread
+  cancelled = 7,        ///< the read was cancelled; every byte stays unread
+  write_ended = 8,      ///< a write after shutdown_write; nothing was queued
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
 enum class CloseReason : std::uint8_t {
-  none = 0,           ///< it is open
-  peer_closed = 1,    ///< the peer ended its side in an orderly way
-  reset = 2,          ///< the connection broke: ECONNRESET, ECONNABORTED, EPIPE, ETIMEDOUT
-  local_close = 3,    ///< close() here
-  limit = 4,          ///< a limit was passed: max_bytes or max_buffer_size
+  none = 0,            ///< it is open
+  peer_closed = 1,     ///< the peer ended its side in an orderly way
+  reset = 2,           ///< the connection broke: ECONNRESET, ECONNABORTED, EPIPE, ETIMEDOUT
+  local_close = 3,     ///< close() here
+  limit = 4,           ///< a limit was passed: max_bytes or max_buffer_size
   transport_error = 5, ///< another error of the system; see the real error
-  handler_ended = 6,  ///< the handler returned, or its actor ended
-  handler_failed = 7, ///< the handler threw, or its actor died of an error
-  shutting_down = 8,  ///< the stream actor was told to exit, or its event loop ends
-  aborted = 9,        ///< abort() here: unsent bytes were dropped, the peer sees a reset
-  timed_out = 10,     ///< a write's or a close's time was over, or nothing moved for StreamOptions::idle_timeout
+  handler_ended = 6,   ///< the handler returned, or its actor ended
+  handler_failed = 7,  ///< the handler threw, or its actor died of an error
+  shutting_down = 8,   ///< the stream actor was told to exit, or its event loop ends
+  aborted = 9,         ///< abort() here: unsent bytes were dropped, the peer sees a reset
+  timed_out = 10, ///< a write's or a close's time was over, or nothing moved for StreamOptions::idle_timeout
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;
@@ -58,7 +58,7 @@ enum class CloseReason : std::uint8_t {
 struct StreamError {
   StreamErrc code = StreamErrc::closed;
   CloseReason reason = CloseReason::none; ///< with StreamErrc::closed
-  std::error_code real_error;             ///< what lies behind it: an errno, or a StreamErrc for a limit; or none
+  std::error_code real_error; ///< what lies behind it: an errno, or a StreamErrc for a limit; or none
 
   friend bool operator==(const StreamError&, const StreamError&) = default;
 };
@@ -111,8 +111,8 @@ public:
   using StreamException::StreamException;
 };
 
-/// A second read while one is pending, a write after shutdown_write, or an argument that can never work; the stream is as
-/// it was.
+/// A second read while one is pending, a write after shutdown_write, or an argument that can never work; the
+/// stream is as it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;
@@ -122,7 +122,8 @@ public:
 [[noreturn]] void throw_error(const StreamError& error);
 
 /// A value or a StreamError.
-template <class T> class [[nodiscard]] Result {
+template <class T>
+class [[nodiscard]] Result {
 public:
   Result(T value) : state_{std::in_place_index<0>, std::move(value)} {}
   Result(StreamError error) : state_{std::in_place_index<1>, error} {}
@@ -149,7 +150,8 @@ private:
 };
 
 /// Success, or a StreamError.
-template <> class [[nodiscard]] Result<void> {
+template <>
+class [[nodiscard]] Result<void> {
 public:
   Result() = default;
   Result(StreamError error) : error_{error} {}
@@ -168,4 +170,5 @@ private:
 
 } // namespace squall
 
-template <> struct std::is_error_code_enum<squall::StreamErrc> : std::true_type {};
+template <>
+struct std::is_error_code_enum<squall::StreamErrc> : std::true_type {};

@@ -2,27 +2,30 @@
 //
 // event_loop.hpp: one thread's loop over descriptors, timers and posted functions.
 //
-// A turn runs, in this order: ready descriptors, functions posted until then, due timers, tasks deferred until
-// then, and the end-of-turn phase, in which streams send what the turn wrote. Then the loop waits, unless
-// something was deferred. Each phase takes what was there when it began, so that no source can starve another.
+// A turn runs, in this order: ready descriptors, functions posted until then, due timers, tasks deferred
+// until then, and the end-of-turn phase, in which streams send what the turn wrote. Then the loop waits,
+// unless something was deferred. Each phase takes what was there when it began, so that no source can starve
+// another.
 //
-// Threads    post(), stop() and wake_up() may be called from any thread; everything else belongs to the thread that
+// Threads    post(), stop() and wake_up() may be called from any thread; everything else belongs to the
+// thread that
 //            runs the loop (or, before it runs, to the thread that made it).
-// Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it goes.
-// Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
+// Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it
+// goes. Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
 //            (Watcher::on_loop_end), drops functions that did not run, and runs deferred tasks a last time.
-// Errors     An exception that leaves a callback leaves run() or run_once(). What it kept from running runs in the next
+// Errors     An exception that leaves a callback leaves run() or run_once(). What it kept from running runs
+// in the next
 //            turn. On the loop's end it is logged.
 // Units      Times are points and durations of std::chrono::steady_clock.
 #pragma once
+
+#include <squall/net/intrusive_list.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
-
-#include <squall/net/intrusive_list.hpp>
 
 namespace squall {
 
@@ -45,11 +48,11 @@ struct Readiness {
   bool writable = false;
   bool hang_up = false; ///< the peer ended its side, or the descriptor broke: a read will tell which
   bool broken = false;  ///< the connection failed: no byte will pass any more in either direction (EPOLLERR)
-  bool urgent = false;  ///< urgent data lies between the bytes, at which a read stops short (EPOLLPRI, tcp(7))
+  bool urgent = false; ///< urgent data lies between the bytes, at which a read stops short (EPOLLPRI, tcp(7))
 };
 
-/// Hears of a descriptor's readiness. Edge-triggered (epoll(7)): a watcher that is told "readable" must read until
-/// nothing is left, or remember that it did not.
+/// Hears of a descriptor's readiness. Edge-triggered (epoll(7)): a watcher that is told "readable" must read
+/// until nothing is left, or remember that it did not.
 class Watcher : public IntrusiveNode<Watcher> {
 public:
   virtual void on_ready(Readiness readiness) = 0;
@@ -60,8 +63,8 @@ protected:
   ~Watcher() = default;
 };
 
-/// Something to run in a later phase of the loop; see EventLoop::defer and at_end_of_turn. Takes itself out when it
-/// goes.
+/// Something to run in a later phase of the loop; see EventLoop::defer and at_end_of_turn. Takes itself out
+/// when it goes.
 class LoopTask : public IntrusiveNode<LoopTask> {
 public:
   virtual void run_task() = 0;
@@ -78,8 +81,8 @@ public:
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
 
-  /// Arms the timer, or moves it. A time in the past is due in the next turn at the latest. Timers of the same time
-  /// run in the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
+  /// Arms the timer, or moves it. A time in the past is due in the next turn at the latest. Timers of the
+  /// same time run in the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
   void start(EventLoop& loop, TimePoint when);
   void start_after(EventLoop& loop, Duration delay);
   /// Does nothing when it is not armed.
@@ -119,8 +122,8 @@ public:
   /// Runs what was posted until now, and nothing else: for a loop that no thread runs any more.
   void run_posted();
 
-  /// Tells every watcher that the loop ends, and runs what that defers: for a loop that no thread will run any more. The
-  /// destructor does it, too.
+  /// Tells every watcher that the loop ends, and runs what that defers: for a loop that no thread will run
+  /// any more. The destructor does it, too.
   void end() noexcept;
 
   /// Makes a waiting loop begin a turn.
@@ -129,15 +132,18 @@ public:
   /// Tells `watcher` of `fd`'s readiness until unwatch(); readiness that is there already is told, too.
   /// @throws std::system_error (epoll_ctl)
   void watch(int fd, Watcher& watcher);
-  /// Stops telling, at once: what the turn already collected is dropped. Call it before the descriptor is closed.
+  /// Stops telling, at once: what the turn already collected is dropped. Call it before the descriptor is
+  /// closed.
   void unwatch(int fd, Watcher& watcher) noexcept;
-  /// Tells `watcher` of the loop's end, until it unlinks itself; for those that watch no descriptor. watch() does so, too.
+  /// Tells `watcher` of the loop's end, until it unlinks itself; for those that watch no descriptor. watch()
+  /// does so, too.
   void watch_end(Watcher& watcher) noexcept;
 
-  /// Runs `task` once in the deferred phase: of this turn, if that is still to come, else of the next, which then
-  /// begins without waiting. A task that is queued already stays where it is.
+  /// Runs `task` once in the deferred phase: of this turn, if that is still to come, else of the next, which
+  /// then begins without waiting. A task that is queued already stays where it is.
   void defer(LoopTask& task) noexcept { deferred_.push_back_if_unlinked(task); }
-  /// Runs `task` once at the end of this turn, after all else. A task that is queued already stays where it is.
+  /// Runs `task` once at the end of this turn, after all else. A task that is queued already stays where it
+  /// is.
   void at_end_of_turn(LoopTask& task) noexcept { end_of_turn_.push_back_if_unlinked(task); }
 
   /// The clock's time.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// intrusive_list.hpp: a doubly linked list whose links live in its elements, so that joining and leaving it neither
-// allocate nor fail. An element leaves by itself when it goes.
+// intrusive_list.hpp: a doubly linked list whose links live in its elements, so that joining and leaving it
+// neither allocate nor fail. An element leaves by itself when it goes.
 //
 // Threads    A list and its elements belong to one thread at a time.
 // Ownership  The list owns nothing.
@@ -9,10 +9,12 @@
 
 namespace squall {
 
-template <class T> class IntrusiveList;
+template <class T>
+class IntrusiveList;
 
 /// Base of an element that is in at most one list of T.
-template <class T> class IntrusiveNode {
+template <class T>
+class IntrusiveNode {
 public:
   IntrusiveNode() noexcept = default;
   IntrusiveNode(const IntrusiveNode&) = delete;
@@ -36,7 +38,8 @@ private:
   IntrusiveNode* previous_ = nullptr;
 };
 
-template <class T> class IntrusiveList {
+template <class T>
+class IntrusiveList {
 public:
   IntrusiveList() noexcept { reset(); }
   IntrusiveList(const IntrusiveList&) = delete;

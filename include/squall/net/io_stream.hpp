@@ -2,27 +2,24 @@
 //
 // io_stream.hpp: buffered, asynchronous reading and writing on a connection, as Tornado's IOStream.
 //
-// Every operation has exactly one outcome, a value or a StreamError, and comes in two forms here: awaited in a
-// coroutine (an error is thrown as an exception of errors.hpp; with .as_result() it is returned) and with a
+// Every operation has exactly one outcome, a value or a StreamError, and comes in two forms here: awaited in
+// a coroutine (an error is thrown as an exception of errors.hpp; with .as_result() it is returned) and with a
 // completion. As requests to a stream actor the same operations are in stream_actor.hpp.
 //
-// Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens there.
-// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
-// Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order. When
+// Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens
+// there. Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
+// Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order.
+// When
 //            a stream closes, its pending read is answered first, then its writes, then the close callback.
-// Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left. When its loop
-//            ends it closes (CloseReason::shutting_down); from then on only the state, start_read and the end of the
-//            handles may be used.
-// Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the next, behind the
+// Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
+// When its loop
+//            ends it closes (CloseReason::shutting_down); from then on only the state, start_read and the end
+//            of the handles may be used.
+// Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the
+// next, behind the
 //            others.
 // Units      Sizes are bytes.
 #pragma once
-
-#include <coroutine>
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string_view>
 
 #include <squall/net/bytes.hpp>
 #include <squall/net/endpoint.hpp>
@@ -33,6 +30,12 @@
 #include <squall/net/stream_requests.hpp>
 #include <squall/net/transport.hpp>
 
+#include <coroutine>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string_view>
+
 namespace squall {
 
 class StreamCore;
@@ -40,7 +43,8 @@ class ReadAwaitable;
 class ReadIntoAwaitable;
 class WriteAwaitable;
 
-/// Hears the outcome of a read that could not be answered at once. Must live until then, or until forget_read.
+/// Hears the outcome of a read that could not be answered at once. Must live until then, or until
+/// forget_read.
 class ReadCompletion {
 public:
   virtual void on_read(Result<Bytes> result) = 0;
@@ -61,8 +65,8 @@ protected:
 /// How soon a stream that nobody reads notices that its peer has ended its side.
 enum class EndNotice : std::uint8_t {
   at_once, ///< it closes when nothing is unread, as in Tornado; an answer that is not written yet is lost
-  lenient, ///< it closes after StreamOptions::linger_timeout, so that a peer that ended its side only gets its answer; a
-           ///< read meets the end at once. What a stream does without a close callback
+  lenient, ///< it closes after StreamOptions::linger_timeout, so that a peer that ended its side only gets
+           ///< its answer; a read meets the end at once. What a stream does without a close callback
 };
 
 class IOStream {
@@ -88,24 +92,29 @@ public:
 
   explicit operator bool() const noexcept { return core_ != nullptr; }
 
-  // -- in coroutines: co_await each; nothing starts before that, but for write -------------------------------------
+  // -- in coroutines: co_await each; nothing starts before that, but for write
+  // -------------------------------------
 
-  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are short for it.
+  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are
+  /// short for it.
   /// @returns (awaited) Bytes
   /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
   ///         StreamUsageError for a second read; and what the request names
   [[nodiscard]] ReadAwaitable read(ReadRequest request);
 
   /// See ReadBytes. @throws also StreamBufferFullError
-  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false, Timeout timeout = no_timeout);
+  [[nodiscard]] ReadAwaitable read_bytes(std::size_t num_bytes, bool partial = false,
+                                         Timeout timeout = no_timeout);
 
   /// See ReadInto. @returns (awaited) std::size_t: how many bytes at the front of `buffer` were filled
-  [[nodiscard]] ReadIntoAwaitable read_into(MutableBytes buffer, bool partial = false, Timeout timeout = no_timeout);
+  [[nodiscard]] ReadIntoAwaitable read_into(MutableBytes buffer, bool partial = false,
+                                            Timeout timeout = no_timeout);
 
   /// See ReadUntil. @throws also UnsatisfiableReadError, with LimitPolicy::keep
   [[nodiscard]] ReadAwaitable read_until(std::string_view delimiter,
                                          std::optional<std::size_t> max_bytes = std::nullopt,
-                                         Timeout timeout = no_timeout, LimitPolicy on_limit = LimitPolicy::close);
+                                         Timeout timeout = no_timeout,
+                                         LimitPolicy on_limit = LimitPolicy::close);
 
   /// See ReadUntilRegex. @throws also UnsatisfiableReadError, with LimitPolicy::keep
   [[nodiscard]] ReadAwaitable read_until_regex(const Regex& regex,
@@ -120,41 +129,49 @@ public:
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
-  /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out), since a part of
+  /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out),
+  /// since a part of
   ///                 `data` may be sent
   /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
   WriteAwaitable write(Bytes data, Timeout timeout = no_timeout);
 
-  /// Ends our side at once behind what is unsent (half-close): the peer reads the end of its input, and further writes are
-  /// refused. Reads go on. Awaiting it waits until everything is sent. @throws (awaited) StreamClosedError
+  /// Ends our side at once behind what is unsent (half-close): the peer reads the end of its input, and
+  /// further writes are refused. Reads go on. Awaiting it waits until everything is sent. @throws (awaited)
+  /// StreamClosedError
   WriteAwaitable shutdown_write();
 
-  /// Closes, but hands over what is unsent: reads end as with close(), writes queued until now are answered when they are
-  /// sent. Then it waits for the peer to end its side, so that no reset overtakes the data. All that for `deadline` at most.
-  /// Awaiting it waits until everything is sent.
-  /// @throws (awaited) StreamClosedError: CloseReason::timed_out, or what broke the connection; the rest was dropped
+  /// Closes, but hands over what is unsent: reads end as with close(), writes queued until now are answered
+  /// when they are sent. Then it waits for the peer to end its side, so that no reset overtakes the data. All
+  /// that for `deadline` at most. Awaiting it waits until everything is sent.
+  /// @throws (awaited) StreamClosedError: CloseReason::timed_out, or what broke the connection; the rest was
+  /// dropped
   WriteAwaitable close_after_flush(Duration deadline);
 
-  // -- with completions ----------------------------------------------------------------------------------------------
+  // -- with completions
+  // ----------------------------------------------------------------------------------------------
 
-  /// Starts a read. Answers at once where it can; otherwise returns nothing and calls `completion` later, once.
+  /// Starts a read. Answers at once where it can; otherwise returns nothing and calls `completion` later,
+  /// once.
   std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
 
   /// Forgets the pending read of `completion`, if there is one: every byte stays unread, the stream is idle.
   void forget_read(ReadCompletion& completion) noexcept;
 
-  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream is idle.
+  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream
+  /// is idle.
   void cancel_read();
 
-  /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the write is
-  /// refused: then the error is returned and `completion` not called.
+  /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the
+  /// write is refused: then the error is returned and `completion` not called.
   [[nodiscard]] std::optional<StreamError> start_write(Bytes data, WriteCompletion& completion,
                                                        Timeout timeout = no_timeout);
-  /// Queues a write and answers at once where Write says so; otherwise returns nothing and calls `completion` later, once.
+  /// Queues a write and answers at once where Write says so; otherwise returns nothing and calls `completion`
+  /// later, once.
   [[nodiscard]] std::optional<Result<void>> start_paced_write(Bytes data, WriteCompletion& completion,
                                                               Timeout timeout = no_timeout);
   [[nodiscard]] std::optional<StreamError> start_shutdown_write(WriteCompletion& completion);
-  [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline, WriteCompletion& completion);
+  [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline,
+                                                                   WriteCompletion& completion);
 
   /// Forgets the pending write of `completion`, if there is one: its bytes are sent all the same.
   void cancel_write(WriteCompletion& completion) noexcept;
@@ -167,28 +184,31 @@ public:
   void shutdown_write(WriteCallback callback);
   void close_after_flush(Duration deadline, WriteCallback callback);
 
-  // -- closing ---------------------------------------------------------------------------------------------------------
+  // -- closing
+  // ---------------------------------------------------------------------------------------------------------
 
-  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread. It is
-  /// answered inside this call; writes and the close callback follow from the loop.
-  /// Unsent bytes that the system does not take now are dropped, unless their write was answered already. Calling it
+  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is
+  /// unread. All are answered from the loop: the read, then the writes, then the close callback. Unsent
+  /// bytes that the system does not take now are dropped, unless their write was answered already. Calling it
   /// on a closed stream does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
 
-  /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a closed stream it
-  /// ends what still lingers.
+  /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a
+  /// closed stream it ends what still lingers.
   void abort();
 
-  /// `callback` runs once, from the loop, when the peer has ended its side (StreamOptions::half_close; without it that is the
-  /// close) or the stream closed, after the pending read was answered; also when that is so already.
+  /// `callback` runs once, from the loop, when the peer has ended its side (StreamOptions::half_close;
+  /// without it that is the close) or the stream closed, after the pending read was answered; also when that
+  /// is so already.
   void set_end_callback(std::function<void()> callback);
 
-  /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also when the
-  /// stream is closed already. A later call replaces the callback; an empty one takes it away.
+  /// `callback` runs once, from the loop, after the stream closed and pending operations were answered; also
+  /// when the stream is closed already. A later call replaces the callback; an empty one takes it away.
   /// @param notice  how soon the peer's end closes a stream that nobody reads
   void set_close_callback(std::function<void()> callback, EndNotice notice = EndNotice::at_once);
 
-  // -- state ----------------------------------------------------------------------------------------------------------
+  // -- state
+  // ----------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool closed() const noexcept;
   [[nodiscard]] bool reading() const noexcept; ///< a read is pending
@@ -295,8 +315,8 @@ public:
 
 protected:
   /// `strict`: it is done only when the system took everything.
-  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused, Timeout timeout,
-                 bool strict)
+  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused,
+                 Timeout timeout, bool strict)
       : stream_{stream}, end_{end}, error_{refused}, timeout_{timeout}, strict_{strict} {}
   WriteOperation(WriteOperation&& other) noexcept;
   ~WriteOperation();

@@ -2,20 +2,22 @@
 //
 // socket.hpp: owning descriptors and listening sockets.
 //
-// Threads    A Socket belongs to one thread at a time. Copies of a ListeningSocket may be held by any threads; who closes it
-//            makes sure that no other thread accepts from it just then (a listener that has answered Stop does not): the
-//            number of a closed descriptor may be given out again.
-// Ownership  Socket owns its descriptor alone. ListeningSocket shares it: the descriptor closes with close(), or
+// Threads    A Socket belongs to one thread at a time. Copies of a ListeningSocket may be held by any
+// threads; who closes it
+//            makes sure that no other thread accepts from it just then (a listener that has answered Stop
+//            does not): the number of a closed descriptor may be given out again.
+// Ownership  Socket owns its descriptor alone. ListeningSocket shares it: the descriptor closes with close(),
+// or
 //            when the last copy goes.
 #pragma once
+
+#include <squall/net/endpoint.hpp>
 
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <squall/net/endpoint.hpp>
 
 namespace squall {
 
@@ -41,8 +43,8 @@ private:
 /// What bind_sockets and TCPServer::listen take beyond port and address.
 struct BindOptions {
   AddressFamily family = AddressFamily::unspec; ///< unspec: every family that the address resolves to
-  int backlog = 128;                            ///< connections that wait in the kernel; 1 to 65535; see listen(2)
-  bool reuse_port = false;                      ///< SO_REUSEPORT: several sockets share the port, see socket(7)
+  int backlog = 128;       ///< connections that wait in the kernel; 1 to 65535; see listen(2)
+  bool reuse_port = false; ///< SO_REUSEPORT: several sockets share the port, see socket(7)
 };
 
 /// A bound, listening, non-blocking socket; copies share it.
@@ -73,8 +75,9 @@ private:
 /// Binds and listens on every address that `address` stands for, as Tornado's bind_sockets.
 ///
 /// An empty `address` means every interface (0.0.0.0 and, where the machine has IPv6, [::] on the same port).
-/// IPv6 sockets are always IPV6_V6ONLY. Port 0 lets the system choose; all sockets of the call share the choice
-/// (retried a few times where the number is taken in the other family). A host name may block for its lookup.
+/// IPv6 sockets are always IPV6_V6ONLY. Port 0 lets the system choose; all sockets of the call share the
+/// choice (retried a few times where the number is taken in the other family). A host name may block for its
+/// lookup.
 /// @throws std::system_error naming address and port (EADDRINUSE, EACCES, EADDRNOTAVAIL, a failed lookup, or
 ///         nothing that could be bound); sockets made until then are closed.
 /// @throws std::invalid_argument for a backlog outside of 1 to 65535 or an address with a NUL byte.

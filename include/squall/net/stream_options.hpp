@@ -23,20 +23,21 @@ struct StreamOptions {
   /// with StreamErrc::buffer_full: nothing of it is queued and the stream stays open.
   std::size_t max_write_buffer_size = 100 * 1024 * 1024;
 
-  /// How long a closed stream goes on handing over bytes whose write was already answered (see IOStream::write)
-  /// before it drops them; at least 0 (drop at once).
+  /// How long a closed stream goes on handing over bytes whose write was already answered (see
+  /// IOStream::write) before it drops them; at least 0 (drop at once).
   std::chrono::milliseconds linger_timeout{10'000};
 
-  /// What the end of the peer's side means. false, as in Tornado: the end of both sides; the stream closes. true: the end of
-  /// input only; reads fail with CloseReason::peer_closed when everything is read, writes go on, and the stream closes when
-  /// shutdown_write has ended its own side, too.
+  /// What the end of the peer's side means. false, as in Tornado: the end of both sides; the stream closes.
+  /// true: the end of input only; reads fail with CloseReason::peer_closed when everything is read, writes go
+  /// on, and the stream closes when shutdown_write has ended its own side, too.
   bool half_close = false;
 
   /// Closes the stream (CloseReason::timed_out) when no byte has been received or sent for so long; 0: never.
   std::chrono::milliseconds idle_timeout{0};
 
-  /// TCP_NODELAY: true sends small writes at once. Squall gathers the writes of a turn itself, so that Nagle's
-  /// algorithm would only add delay; Tornado's default is false. Ignored where the transport is not TCP.
+  /// TCP_NODELAY: true sends small writes at once. Squall gathers the writes of a turn itself, so that
+  /// Nagle's algorithm would only add delay; Tornado's default is false. Ignored where the transport is not
+  /// TCP.
   bool nodelay = true;
 };
 

@@ -2,15 +2,19 @@
 //
 // task.hpp: coroutines that await streams, timers and each other.
 //
-// A Task begins when it is awaited (or started as a RunningTask) and runs on the thread of its context's loop.
-// Exceptions pass from a task to whoever awaits it.
+// A Task begins when it is awaited (or started as a RunningTask) and runs on the thread of its context's
+// loop. Exceptions pass from a task to whoever awaits it.
 //
 // Threads    A task, and everything it awaits, belongs to one loop's thread.
-// Ownership  A Task owns its coroutine. Destroying one that waits destroys its frame: reads are cancelled without
+// Ownership  A Task owns its coroutine. Destroying one that waits destroys its frame: reads are cancelled
+// without
 //            losing a byte, timers disarmed, objects on its stack destroyed, and nothing of it runs any more.
-// Lifetime   A lambda that is a coroutine must outlive its task, with its captures; parameters are copied to the
+// Lifetime   A lambda that is a coroutine must outlive its task, with its captures; parameters are copied to
+// the
 //            frame, references are not.
 #pragma once
+
+#include <squall/net/event_loop.hpp>
 
 #include <coroutine>
 #include <exception>
@@ -18,8 +22,6 @@
 #include <optional>
 #include <utility>
 #include <variant>
-
-#include <squall/net/event_loop.hpp>
 
 namespace squall {
 
@@ -36,7 +38,8 @@ private:
   EventLoop& loop_;
 };
 
-template <class T = void> class Task;
+template <class T = void>
+class Task;
 
 namespace detail {
 
@@ -74,8 +77,8 @@ public:
   void set_context(TaskContext& context) noexcept { context_ = &context; }
 
   /// Runs `task`, which has this promise, to its first wait or to its end; true when it is done. Otherwise
-  /// `continuation` is resumed at its end. Not a symmetric transfer, which without optimization (g++) needs the stack: a
-  /// coroutine may await any number of tasks in a row that are done at once.
+  /// `continuation` is resumed at its end. Not a symmetric transfer, which without optimization (g++) needs
+  /// the stack: a coroutine may await any number of tasks in a row that are done at once.
   bool start_in(TaskContext& context, std::coroutine_handle<> task, std::coroutine_handle<> continuation) {
     set_context(context);
     continuation_ = continuation;
@@ -111,10 +114,14 @@ private:
   void* on_done_argument_ = nullptr;
 };
 
-template <class T> class TaskPromise : public TaskPromiseBase {
+template <class T>
+class TaskPromise : public TaskPromiseBase {
 public:
   Task<T> get_return_object() noexcept;
-  template <class U> void return_value(U&& value) { outcome_.template emplace<1>(std::forward<U>(value)); }
+  template <class U>
+  void return_value(U&& value) {
+    outcome_.template emplace<1>(std::forward<U>(value));
+  }
   void unhandled_exception() noexcept { outcome_.template emplace<2>(std::current_exception()); }
   T take() {
     if (outcome_.index() == 2)
@@ -126,7 +133,8 @@ private:
   std::variant<std::monostate, T, std::exception_ptr> outcome_;
 };
 
-template <> class TaskPromise<void> : public TaskPromiseBase {
+template <>
+class TaskPromise<void> : public TaskPromiseBase {
 public:
   Task<void> get_return_object() noexcept;
   void return_void() noexcept {}
@@ -144,7 +152,8 @@ private:
 } // namespace detail
 
 /// A coroutine that returns T (co_return) or throws.
-template <class T> class [[nodiscard]] Task {
+template <class T>
+class [[nodiscard]] Task {
 public:
   using promise_type = detail::TaskPromise<T>;
 
@@ -186,7 +195,8 @@ private:
 
 namespace detail {
 
-template <class T> Task<T> TaskPromise<T>::get_return_object() noexcept {
+template <class T>
+Task<T> TaskPromise<T>::get_return_object() noexcept {
   return Task<T>{std::coroutine_handle<TaskPromise>::from_promise(*this)};
 }
 
@@ -206,7 +216,8 @@ public:
   RunningTask(const RunningTask&) = delete;
   RunningTask& operator=(const RunningTask&) = delete;
 
-  /// Runs the task to its first wait, or to its end: then `on_end` runs inside. Once. `context` must outlive this.
+  /// Runs the task to its first wait, or to its end: then `on_end` runs inside. Once. `context` must outlive
+  /// this.
   void start(TaskContext& context) {
     auto& promise = task_.coroutine_.promise();
     promise.set_context(context);
@@ -234,7 +245,8 @@ public:
   SleepAwaitable& operator=(const SleepAwaitable&) = delete;
 
   [[nodiscard]] bool await_ready() const noexcept { return false; }
-  template <class Promise> void await_suspend(std::coroutine_handle<Promise> waiter) {
+  template <class Promise>
+  void await_suspend(std::coroutine_handle<Promise> waiter) {
     timer_.emplace([waiter] { std::coroutine_handle<>{waiter}.resume(); });
     timer_->start_after(waiter.promise().context().loop(), delay_);
   }
@@ -246,8 +258,6 @@ private:
 };
 
 /// Waits; 0 and less wait for the next turn. Cancelled when the task is destroyed.
-inline SleepAwaitable sleep_for(Duration delay) noexcept {
-  return SleepAwaitable{delay};
-}
+inline SleepAwaitable sleep_for(Duration delay) noexcept { return SleepAwaitable{delay}; }
 
 } // namespace squall

@@ -2,20 +2,20 @@
 //
 // transport.hpp: moves a stream's bytes; the interface that Tornado's IOStream subclasses implement.
 //
-// Squall brings a transport over sockets. Write another one to put IOStream on anything that becomes readable and
-// writable.
+// Squall brings a transport over sockets. Write another one to put IOStream on anything that becomes readable
+// and writable.
 //
 // Threads    A transport is used by its stream's loop thread only.
 // Ownership  A transport owns its descriptor; its stream owns the transport.
 // Errors     Nothing throws: an operation tells its errno in IoResult.
 #pragma once
 
+#include <squall/net/event_loop.hpp>
+#include <squall/net/socket.hpp>
+
 #include <cstddef>
 #include <memory>
 #include <system_error>
-
-#include <squall/net/event_loop.hpp>
-#include <squall/net/socket.hpp>
 
 namespace squall {
 
@@ -53,18 +53,20 @@ public:
   /// Closes the descriptor. The stream calls it once, after unwatch.
   virtual void close_fd() noexcept = 0;
 
-  /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are there.
+  /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are
+  /// there.
   virtual IoResult read_from_fd(char* buffer, std::size_t size) noexcept = 0;
 
-  /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is empty.
+  /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is
+  /// empty.
   virtual IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept = 0;
 
-  /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there is no such
-  /// thing.
+  /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there
+  /// is no such thing.
   virtual void shutdown_write() noexcept {}
 
-  /// Makes close_fd() break the connection with a reset instead of ending it (SO_LINGER, 0 seconds). Nothing where there is
-  /// no such thing.
+  /// Makes close_fd() break the connection with a reset instead of ending it (SO_LINGER, 0 seconds). Nothing
+  /// where there is no such thing.
   virtual void set_abort() noexcept {}
 
   /// The error that the descriptor holds (SO_ERROR), taking it away; none where there is none.
