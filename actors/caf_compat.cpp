@@ -71,7 +71,12 @@ private:
     case activation_result::terminated:
       return;
     case activation_result::skipped:
-      push_to_cache(std::move(message));
+      // Not push_to_cache(): that of CAF 0.17.6 counts the message twice, and its queue then hands out one
+      // that is none.
+      if (message->is_high_priority())
+        get_urgent_queue().cache().push_back(message.release());
+      else
+        get_normal_queue().cache().push_back(message.release());
       break;
     case activation_result::success:
     case activation_result::dropped:

@@ -151,6 +151,7 @@ TEST_F(RequestTest, EndsAtItsTimeoutAndDropsALateResponse) {
   std::promise<caf::response_promise> late;
   auto future = late.get_future().share();
   std::atomic<int> asked{0};
+  int told = 0;
   std::vector<caf::response_promise> promises;
   const caf::actor slow = system_.spawn([&](caf::event_based_actor* self) {
     return caf::behavior{[&, self](int) {
@@ -158,10 +159,10 @@ TEST_F(RequestTest, EndsAtItsTimeoutAndDropsALateResponse) {
                            ++asked;
                            return promises.back();
                          },
-                         [&](const std::string&) { // answers what timed out, then this
-                           for (auto& promise : promises)
-                             promise.deliver(13);
-                           promises.clear();
+                         [&](const std::string&) { // answers what timed out, once both did, then this
+                           if (++told == 2)
+                             for (auto& promise : promises)
+                               promise.deliver(13);
                            return std::string{"late"};
                          }};
   });

@@ -43,6 +43,13 @@ protected:
     running->start(context);
   }
 
+  ~SidesTest() override { // the stream goes with the base: its callbacks must not outlive what they count
+    if (!stream())
+      return;
+    stream().set_end_callback(nullptr);
+    stream().set_close_callback(nullptr, EndNotice::lenient);
+  }
+
   void pass(Duration duration) {
     clock.advance(duration);
     run_turns(loop, 3);
