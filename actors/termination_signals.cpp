@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <ctime>
+#include <poll.h>
 #include <stdexcept>
 #include <sys/eventfd.h>
 #include <system_error>
@@ -68,6 +69,11 @@ TerminationSignals::~TerminationSignals() {
 }
 
 void TerminationSignals::wait() const {
+  // poll(2) is never restarted after a handler (signal(7)); ThreadSanitizer runs a handler only when a call
+  // returns.
+  pollfd ready{event_.fd(), POLLIN, 0};
+  while (poll(&ready, 1, -1) < 0 && errno == EINTR) {
+  }
   std::uint64_t count = 0;
   while (read(event_.fd(), &count, sizeof count) < 0 && errno == EINTR) {
   }

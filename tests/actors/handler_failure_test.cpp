@@ -208,12 +208,13 @@ TEST_F(HandlerEnd, AFunctionThatThrowsWhenItIsCopiedCostsItsConnection) {
 
 TEST_F(HandlerEnd, AnExceptionOfAnAttachedFunctionLeavesTheLoopInOrder) {
   const LogRecorder log;
-  const Endpoint server =
-      listen([](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+  const Endpoint server = listen(
+      [](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
         self->attach_functor([](const caf::error&) { throw std::runtime_error{"attached fault"}; });
         self->request(stream, caf::infinite, ReadUntil{"\n", {}}).then([](const Bytes&) {});
         return caf::behavior{};
-      });
+      },
+      short_linger());
   for (int i = 0; i < 4; ++i) {
     std::vector<Client> clients;
     for (int j = 0; j < 5; ++j)
