@@ -96,7 +96,6 @@ private:
 } // namespace
 
 // -- LoopUnit
-// --------------------------------------------------------------------------------------------------------------
 
 LoopUnit::LoopUnit(caf::actor_system& system, const Clock* clock)
     : caf::execution_unit{&system}, loop_{clock}, home_{system, *this} {}
@@ -236,7 +235,6 @@ void LoopUnit::kill_handlers() {
 }
 
 // -- LoopActor
-// -------------------------------------------------------------------------------------------------------------
 
 LoopActor::LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
     : caf::monitorable_actor{config}, unit_{std::move(unit)}, self_{ctrl()} {
@@ -326,7 +324,6 @@ caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf
 }
 
 // -- handlers
-// --------------------------------------------------------------------------------------------------------------
 
 caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
                                     InitialBehavior behavior) {

@@ -32,7 +32,7 @@ constexpr std::uint64_t max_time = std::uint64_t{24} * 60 * 60 * 1000; // millis
 
 static_assert(max_size <= std::numeric_limits<std::size_t>::max(), "sizes up to 1TiB need 64 bits");
 
-// -- from the tree to values --
+// -- from the tree to values
 
 /// A node, with what is needed to refuse it.
 struct Value {
@@ -205,7 +205,7 @@ void read_time(const Value& value, std::chrono::milliseconds& target) {
     value.refuse(allowed);
 }
 
-// -- the schema --
+// -- the schema
 
 void read_address(const Value& value, std::string& target) {
   if (value.node.kind == ConfigNode::Kind::string && value.node.text.find('\0') == std::string::npos)
@@ -281,7 +281,7 @@ void read_server(const Value& value, ServerConfig& target) {
                       {"log", [&](const Value& v) { read_log(v, target.log); }}});
 }
 
-// -- files --
+// -- files
 
 ConfigError unreadable(const std::string& path, const std::string& reason) {
   return {path, {{"", "a file that cannot be read (" + reason + ')', "a readable file"}}};

@@ -47,7 +47,6 @@ Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit
 Connection::~Connection() = default;
 
 // -- requests
-// ----------------------------------------------------------------------------------------------------------
 
 void Connection::on_message(caf::mailbox_element& message) {
   const auto& content = message.content();
@@ -185,7 +184,6 @@ StreamInfo Connection::info() const {
 }
 
 // -- handlers
-// ----------------------------------------------------------------------------------------------------------
 
 void Connection::serve(const Handler& handler) {
   try {
@@ -260,7 +258,6 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 }
 
 // -- the end
-// -----------------------------------------------------------------------------------------------------------
 
 /// Ends with a stream that is closed and read to the end. A coroutine in it is told by its next operation
 /// instead.

@@ -62,7 +62,6 @@ private:
 } // namespace
 
 // -- IOStream
-// ------------------------------------------------------------------------------------------------------------
 
 IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
     : IOStream{loop, make_socket_transport(std::move(socket)), options} {}
@@ -239,7 +238,6 @@ void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
 EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
 
 // -- awaited reads
-// -------------------------------------------------------------------------------------------------------
 
 ReadOperation::~ReadOperation() {
   if (waiter_ && !result_)
@@ -260,7 +258,6 @@ void ReadOperation::on_read(Result<Bytes> result) {
 }
 
 // -- awaited writes
-// ------------------------------------------------------------------------------------------------------
 
 WriteOperation::WriteOperation(WriteOperation&& other) noexcept
     : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, timeout_{other.timeout_},

@@ -43,7 +43,7 @@ struct InSink {
   InSink& operator=(const InSink&) = delete;
 };
 
-// -- text --
+// -- text
 
 void append_hex(std::string& out, std::string_view prefix, unsigned value, int digits) {
   out += prefix;
@@ -87,7 +87,7 @@ void append_own_text(std::string& out, std::string_view text) {
   }
 }
 
-// -- JSON --
+// -- JSON
 
 struct CodePoint {
   unsigned value;
@@ -146,7 +146,7 @@ void append_json_string(std::string& out, std::string_view bytes,
   out += i < bytes.size() ? "...\"" : "\"";
 }
 
-// -- lines --
+// -- lines
 
 std::string_view level_name(LogLevel level) noexcept {
   switch (level) {
@@ -222,7 +222,7 @@ void write_to_stderr(const LogEvent& event) {
   std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
-// -- the way of an event --
+// -- the way of an event
 
 std::optional<std::uint64_t> admit(std::string_view name) {
   LogState& state = log_state();

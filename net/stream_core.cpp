@@ -43,7 +43,6 @@ void StreamCore::deref() noexcept {
 }
 
 // -- readiness
-// ---------------------------------------------------------------------------------------------------------
 
 void StreamCore::on_ready(Readiness readiness) {
   const Guard guard{*this};

@@ -24,7 +24,6 @@
 namespace squall {
 
 // -- to a stream actor
-// ---------------------------------------------------------------------------------------------------
 
 /// Closes the stream; see IOStream::close. Answered when it is closed; a closed stream answers at once.
 struct Close {
@@ -76,7 +75,6 @@ struct StreamInfo {
 };
 
 // -- to a listener
-// -------------------------------------------------------------------------------------------------------
 
 /// Binds sockets as bind_sockets does, and accepts from them.
 struct Listen {
@@ -112,7 +110,6 @@ struct ListenerInfo {
 };
 
 // -- errors
-// --------------------------------------------------------------------------------------------------------------
 
 /// Failures of a listener's requests. The numbers are fixed: they travel in messages.
 enum class ListenerErrc : std::uint8_t {
@@ -139,7 +136,6 @@ enum class ListenerErrc : std::uint8_t {
 void init_messages(caf::actor_system_config& config);
 
 // -- serialisation (CAF calls these)
-// -----------------------------------------------------------------------------------------
 
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, Bytes& x) {

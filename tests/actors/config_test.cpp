@@ -109,7 +109,7 @@ void expect_wrong_types(const std::function<std::string(const std::string&)>& js
   }
 }
 
-// -- what is valid --
+// -- what is valid
 
 TEST(ParseConfig, KeepsEveryDefaultOfAnEmptyObject) {
   const ServerConfig config = parse_config("{}");
@@ -228,7 +228,7 @@ TEST(ParseConfig, AcceptsAChunkGreaterThanHalfOfTheBuffer) {
   EXPECT_EQ(stream.read_chunk_size, 1000u);
 }
 
-// -- bounds --
+// -- bounds
 
 TEST(ConfigBounds, OfPort) {
   EXPECT_EQ(parse_config(listen_with("port", "0")).listen[0].port, 0);
@@ -328,7 +328,7 @@ TEST(ConfigBounds, OfSize) {
   EXPECT_EQ(problems_of(repeated("{\"a\":", 1'000'000)), too_large);
 }
 
-// -- wrong types --
+// -- wrong types
 
 template <class With>
 auto at_key(With with, const std::string& key) {
@@ -388,7 +388,7 @@ TEST(ConfigTypes, OfTimes) {
   expect_wrong_types(at_key(stream_with, "linger_timeout"), "/stream/linger_timeout", time_allowed, {"7"});
 }
 
-// -- values that are nearly right --
+// -- values that are nearly right
 
 TEST(ConfigMistakes, NumbersThatAreNotWholeAreShownAsTheyAreWritten) {
   for (const std::string value :
@@ -474,7 +474,7 @@ TEST(ConfigMistakes, LongAndStrangeStringsAreCutAndEscaped) {
             problem("/log/format", R"("a\"\n\x1b\xc3\xa9")", format_allowed));
 }
 
-// -- unknown and repeated keys --
+// -- unknown and repeated keys
 
 std::string the_nearest(const std::string& key) { return '"' + key + "\", the nearest known key"; }
 
@@ -557,7 +557,7 @@ TEST(ConfigKeys, TheSameOneInTwoObjectsIsNotRepeated) {
   EXPECT_TRUE(is_valid(R"({"listen": [{"port": 1}, {"port": 1}]})"));
 }
 
-// -- all at once --
+// -- all at once
 
 TEST(ParseConfig, ReportsEveryMistakeInTheOrderOfTheDocument) {
   EXPECT_EQ(
@@ -584,7 +584,7 @@ TEST(ParseConfig, ReportsAsManyMistakesAsADocumentHolds) {
   EXPECT_EQ(lines.size(), count + count - 2); // each one unknown, all but two a repetition
 }
 
-// -- text that is no JSON --
+// -- text that is no JSON
 
 TEST(ConfigText, EmptyDocuments) {
   const Lines empty{"found an empty document, allowed: a JSON object; {} when every default will do"};
@@ -683,7 +683,7 @@ TEST(ConfigText, RandomBytesAreRefusedAndNothingElseHappens) {
   }
 }
 
-// -- ConfigError --
+// -- ConfigError
 
 TEST(ConfigErrorText, HasALineForEachProblemBehindItsSource) {
   const ConfigError error{"squall.json", {{"/log", "null", "an object"}, {"", "a list", "an object"}}};
@@ -716,7 +716,7 @@ TEST(ConfigErrorText, IsCopiedWithoutThrowing) {
   EXPECT_EQ(errors[1].problems(), errors[0].problems());
 }
 
-// -- files --
+// -- files
 
 class LoadConfig : public testing::Test {
 protected:

@@ -115,7 +115,7 @@ TEST(LogDefaults, LimitTheRateFromTheStart) {
   set_log_sink({});
 }
 
-// -- RateLimiter --
+// -- RateLimiter
 
 const RateLimiter::TimePoint start{1000s};
 
@@ -210,7 +210,7 @@ TEST(RateLimiter, SharesOneBucketAmongNamesBeyondItsLimit) {
   EXPECT_EQ(limiter.admit("a third", start + 100ms), 1u);
 }
 
-// -- escape_bytes --
+// -- escape_bytes
 
 TEST(EscapeBytes, KeepsPrintableAsciiAndNothingElse) {
   for (int value = 0; value < 256; ++value) {
@@ -241,7 +241,7 @@ TEST(EscapeBytes, CutsBeyondItsSize) {
   EXPECT_EQ(escape_bytes(std::string(129, 'x')), std::string(128, 'x') + "...");
 }
 
-// -- format_log_event --
+// -- format_log_event
 
 TEST(TextLine, HoldsTimeLevelNameMessageAndFields) {
   EXPECT_EQ(line_of({{"peer", "127.0.0.1:4711"}, {"what", "no \"luck\"\n"}}, LogFormat::text),
@@ -355,7 +355,7 @@ TEST(FormatLogEvent, WritesTimesInUtcWithMilliseconds) {
   EXPECT_EQ(time_of(system_clock::time_point{1ms} + 999'999ns), "1970-01-01T00:00:00.001Z");
 }
 
-// -- log_event --
+// -- log_event
 
 TEST_F(Log, PassesEventsFromItsLevelOn) {
   const std::vector levels{LogLevel::debug, LogLevel::info, LogLevel::warning, LogLevel::error};
@@ -503,7 +503,7 @@ TEST_F(Log, DoesNotCallASinkThatWasReplaced) {
   EXPECT_EQ(late.load(), 0);
 }
 
-// -- the default sink --
+// -- the default sink
 
 TEST_F(Log, WritesALineToStandardErrorByDefault) {
   testing::internal::CaptureStderr();

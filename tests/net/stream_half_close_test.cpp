@@ -113,7 +113,6 @@ SQUALL_STREAM_CONTRACT(IdleTimeoutTest);
 SQUALL_STREAM_CONTRACT(WriteTimeoutTest);
 
 // -- half_close
-// ----------------------------------------------------------------------------------------------------------
 
 TEST_P(HalfCloseTest, AnswersAClientThatEndedItsSide) {
   const std::string answer = pattern(3 * 1024 * 1024);
@@ -329,7 +328,6 @@ TEST_P(SidesTest, TellTheEndWhenTheStreamIsClosedHere) {
 }
 
 // -- shutdown_write
-// ------------------------------------------------------------------------------------------------------
 
 TEST_P(ShutdownWriteTest, GivesThePeerEverythingAndThenTheEnd) {
   const std::string written = fill_connection();
@@ -432,7 +430,6 @@ TEST_P(ShutdownWriteTest, FailsWhenTheConnectionBreaks) {
 }
 
 // -- close_after_flush
-// ---------------------------------------------------------------------------------------------------
 
 TEST_P(CloseAfterFlushTest, HandsOverEverything) {
   const std::string written = fill_connection();
@@ -663,7 +660,6 @@ TEST_P(CloseAfterFlushTest, IsAnsweredWhenTheLoopEnds) {
 }
 
 // -- abort
-// ---------------------------------------------------------------------------------------------------------------
 
 TEST_P(AbortTest, ShowsThePeerAReset) {
   count_callbacks();
@@ -714,7 +710,6 @@ TEST_P(AbortTest, EndsWhatLingers) {
 }
 
 // -- idle_timeout
-// --------------------------------------------------------------------------------------------------------
 
 TEST_P(IdleTimeoutTest, ClosesAStreamWithoutTraffic) {
   relink({.idle_timeout = 10s});
@@ -791,7 +786,6 @@ TEST_P(IdleTimeoutTest, ComesNotAfterAClose) {
 }
 
 // -- the timeout of a write
-// ----------------------------------------------------------------------------------------------
 
 TEST_P(WriteTimeoutTest, ClosesTheStream) {
   fill_connection();

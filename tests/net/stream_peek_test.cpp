@@ -53,7 +53,6 @@ SQUALL_STREAM_CONTRACT(ReadRegexTest);
 SQUALL_STREAM_CONTRACT(KeepTest);
 
 // -- peek
-// ----------------------------------------------------------------------------------------------------------------
 
 TEST_P(PeekTest, GivesWhatTheNextReadGivesAgain) {
   peer().send("hello");
@@ -152,7 +151,6 @@ TEST_P(PeekTest, WorksInACoroutineAndWithACallback) {
 }
 
 // -- read_into
-// -----------------------------------------------------------------------------------------------------------
 
 TEST_P(ReadIntoTest, FillsTheWholeBuffer) {
   const MutableBytes buffer{6};
@@ -329,7 +327,6 @@ TEST_P(ReadIntoTest, IsOneReadAtATime) {
 }
 
 // -- read_until_regex
-// ----------------------------------------------------------------------------------------------------
 
 TEST_P(ReadRegexTest, MatchesTheSameHoweverTheBytesArrive) {
   const std::string text = "GET / HTTP/1.1\r\nHost: a\r\n\r\nbody";
@@ -440,7 +437,6 @@ TEST_P(ReadRegexTest, WorksInACoroutineAndWithACallback) {
 }
 
 // -- LimitPolicy::keep
-// ---------------------------------------------------------------------------------------------------
 
 TEST_P(KeepTest, KeepsBytesAndStreamBeyondMaxBytes) {
   const std::vector<ReadRequest> requests{

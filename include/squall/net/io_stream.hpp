@@ -93,7 +93,6 @@ public:
   explicit operator bool() const noexcept { return core_ != nullptr; }
 
   // -- in coroutines: co_await each; nothing starts before that, but for write
-  // -------------------------------------
 
   /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are
   /// short for it.
@@ -148,7 +147,6 @@ public:
   WriteAwaitable close_after_flush(Duration deadline);
 
   // -- with completions
-  // ----------------------------------------------------------------------------------------------
 
   /// Starts a read. Answers at once where it can; otherwise returns nothing and calls `completion` later,
   /// once.
@@ -185,7 +183,6 @@ public:
   void close_after_flush(Duration deadline, WriteCallback callback);
 
   // -- closing
-  // ---------------------------------------------------------------------------------------------------------
 
   /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is
   /// unread. All are answered from the loop: the read, then the writes, then the close callback. Unsent
@@ -208,7 +205,6 @@ public:
   void set_close_callback(std::function<void()> callback, EndNotice notice = EndNotice::at_once);
 
   // -- state
-  // ----------------------------------------------------------------------------------------------------------
 
   [[nodiscard]] bool closed() const noexcept;
   [[nodiscard]] bool reading() const noexcept; ///< a read is pending
