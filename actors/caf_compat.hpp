@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // caf_compat.hpp: where Squall touches the inside of CAF: loops as execution units, actors on a loop,
-// replies. With include/squall/caf_compat.hpp it is the only file that knows CAF's version (0.17.6).
+// replies. What depends on the inner workings of CAF 0.17.6 is here and in include/squall/caf_compat.hpp; other
+// files use its public interface only (of which caf::atom and error codes are written otherwise in later versions).
 //
 // Two kinds of actors are pinned to a loop. A LoopActor (stream actor, listener) has no mailbox and no
 // behavior: the loop's thread handles each message where it is sent. A handler actor is a

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <exception>
 #include <getopt.h>
+#include <optional>
 #include <sys/resource.h>
 
 namespace squall {
@@ -16,7 +17,7 @@ namespace {
 enum ExitStatus : int { exit_ok = 0, exit_cannot_listen = 1, exit_usage = 2 };
 
 struct CommandLine {
-  std::string config_path;
+  std::optional<std::string> config_path;
   bool check = false;
   bool help = false;
   bool valid = true;
@@ -86,8 +87,8 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   }
   ServerConfig config = defaults;
   try {
-    if (!command.config_path.empty())
-      config = load_config(command.config_path);
+    if (command.config_path)
+      config = load_config(*command.config_path);
   } catch (const ConfigError& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return exit_usage;

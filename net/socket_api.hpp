@@ -4,8 +4,7 @@
 // includes <sys/socket.h> and its kin; every descriptor made here is non-blocking and close-on-exec.
 //
 // Errors     Functions that return IoResult or an errno do not throw; the others throw std::system_error with
-// the
-//            name of the call.
+//            the name of the call.
 #pragma once
 
 #include <squall/net/endpoint.hpp>

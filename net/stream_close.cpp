@@ -23,6 +23,7 @@ bool is_reset(int error) noexcept {
 void StreamCore::close(CloseReason reason, std::error_code real_error) {
   if (closed_)
     return;
+  check_thread();
   // "Open" is no reason, and only the peer can end its input: cut data must not pass for whole.
   const bool not_ours = reason == CloseReason::none || reason == CloseReason::peer_closed;
   shut(not_ours ? CloseReason::local_close : reason, real_error);
@@ -31,12 +32,14 @@ void StreamCore::close(CloseReason reason, std::error_code real_error) {
 std::optional<StreamError> StreamCore::close_after_flush(Duration deadline, std::uint64_t& end) {
   if (closed_)
     return error();
+  check_thread();
   end = unsent_.end();
   shut(CloseReason::local_close, {}, deadline);
   return std::nullopt;
 }
 
 void StreamCore::abort() {
+  check_thread();
   const Guard guard{*this};
   if (transport_ != nullptr)
     transport_->set_abort();

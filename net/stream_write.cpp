@@ -100,6 +100,7 @@ void StreamCore::check_write_deadlines() {
 std::optional<StreamError> StreamCore::shutdown_write(std::uint64_t& end) {
   if (closed_)
     return error();
+  check_thread();
   write_end_wanted_ = true;
   end = unsent_.end();
   loop_.at_end_of_turn(flush_task_);

@@ -3,15 +3,13 @@
 // io_system.hpp: the I/O threads of an application, and the actors on them.
 //
 // Threads    spawn_listener and spawn_stream may be called from any thread. The destructor must not run on
-// one of the
-//            I/O threads.
+//            one of the I/O threads.
 // Ownership  The application owns the IOSystem; the actor_system must outlive it.
 // Lifetime   The destructor ends every actor on the I/O threads: pending requests are answered with
 //            CloseReason::shutting_down, streams close, coroutine handlers are destroyed where they wait,
 //            handler actors are killed. It returns when the threads have ended; a handler that blocks its
 //            thread delays it. Handles may outlive the IOSystem: requests to them fail.
-// Setting    Of an idle CAF system with its default scheduler the workers poll; set "scheduler.policy" to
-// "sharing" in
+// Setting    Of an idle CAF system with its default scheduler the workers poll; set "scheduler.policy" to "sharing" in
 //            your actor_system_config, as TCPServer does.
 #pragma once
 
@@ -33,8 +31,7 @@ struct IOOptions {
 class IOSystem {
 public:
   /// @throws std::system_error when the system refuses a thread or a descriptor; std::invalid_argument for
-  /// more than 256
-  ///         threads
+  ///         more than 256 threads
   explicit IOSystem(caf::actor_system& system, const IOOptions& options = {});
   IOSystem(const IOSystem&) = delete;
   IOSystem& operator=(const IOSystem&) = delete;

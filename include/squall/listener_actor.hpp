@@ -7,11 +7,10 @@
 // once ("handler_failed"); other connections never notice.
 //
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
-// several
-//            handlers on several threads at once.
+//            several handlers on several threads at once.
 // Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it.
 // Errors     Listen, AddSockets and AddSocket fail as a whole, with a ListenerErrc and a text that names the
-// address.
+//            address.
 #pragma once
 
 #include <squall/caf_compat.hpp>

@@ -21,9 +21,8 @@ namespace squall {
 /// flushed, and runs until SIGINT or SIGTERM. It raises the process's soft limit of descriptors to the hard
 /// one. Everything that goes wrong is told on standard error.
 /// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when
-/// an address
-///          cannot be listened on; 2 for a mistake on the command line or in the configuration: then nothing
-///          was started
+///         an address cannot be listened on; 2 for a mistake on the command line or in the configuration:
+///         then nothing was started
 int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults = {});
 
 } // namespace squall

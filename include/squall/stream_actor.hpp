@@ -6,17 +6,15 @@
 // StreamActor names, or with a caf::error from which stream_error() takes the StreamError.
 //
 // Threads    Any actor on any thread may send any request. The actor runs on the loop of its connection;
-// requests from
-//            actors on the same loop take no lock and wake nobody.
+//            requests from actors on the same loop take no lock and wake nobody.
 // Ownership  The actor alone owns the stream. It lives until its stream is closed and nothing is unread, or
-// its handler
-//            ends, or it is told to exit (caf::exit_msg); a handle does not keep the connection open.
+//            its handler ends, or it is told to exit (caf::exit_msg); a handle does not keep the connection
+//            open.
 // Order      Writes leave in order of arrival. A read that arrives while one is pending is refused with
 //            StreamErrc::already_reading; the first is unharmed.
 // Lifetime   After the close, what is unread can be read. Requests pending at the close, and all later ones,
-// fail with
-//            StreamErrc::closed and the reason. Monitor the handle to hear of the end with nothing pending:
-//            stream_closed(down.reason) tells why.
+//            fail with StreamErrc::closed and the reason. Monitor the handle to hear of the end with nothing
+//            pending: stream_closed(down.reason) tells why.
 // Units      Sizes are bytes.
 #pragma once
 

@@ -6,14 +6,12 @@
 // Inside an application that has an actor system of its own, use IOSystem::spawn_listener instead.
 //
 // Threads    Everything but handle_stream belongs to the thread that made the server; stop() and the queries
-// may be
-//            called from any thread. handle_stream runs on the I/O threads, for several connections at once:
-//            what its coroutines share must be thread-safe, or io_threads be 1.
+//            may be called from any thread. handle_stream runs on the I/O threads, for several connections at
+//            once: what its coroutines share must be thread-safe, or io_threads be 1.
 // Ownership  The server owns its listening sockets, its threads and its connections.
 // Lifetime   run() returns, and shutdown() too, when every connection is closed, every coroutine destroyed
-// and no thread
-//            is left that could call handle_stream. A class that derives from TCPServer, is used without
-//            run() and has members that its coroutines use, calls shutdown() in its destructor.
+//            and no thread is left that could call handle_stream. A class that derives from TCPServer, is
+//            used without run() and has members that its coroutines use, calls shutdown() in its destructor.
 #pragma once
 
 #include <squall/io_system.hpp>

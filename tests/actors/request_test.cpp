@@ -148,8 +148,6 @@ Task<std::string> error_of(Request request) {
 }
 
 TEST_F(RequestTest, EndsAtItsTimeoutAndDropsALateResponse) {
-  std::promise<caf::response_promise> late;
-  auto future = late.get_future().share();
   std::atomic<int> asked{0};
   int told = 0;
   std::vector<caf::response_promise> promises;

@@ -75,7 +75,7 @@ class CommandLine:
         self.assert_refused("--check=yes", saying=["--check", "usage:"])
 
     def test_file_that_cannot_be_read(self):
-        for path in os.path.join(self.folder, "missing.json"), self.folder:
+        for path in os.path.join(self.folder, "missing.json"), self.folder, "":
             self.assert_refused("--config", path, saying=[path])
             self.assert_refused("--config", path, "--check", saying=[path])
 

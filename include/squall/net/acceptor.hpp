@@ -4,13 +4,11 @@
 //
 // Threads    The loop's.
 // Ownership  Shares the listening socket; stopping does not close it. Stop it before
-// ListeningSocket::close(), which
-//            frees the descriptor's number for others.
+//            ListeningSocket::close(), which frees the descriptor's number for others.
 // Fairness   At most 16 connections a turn, then the loop's other work has its turn.
 // Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that
-// connection.
-//            When the process or the system is out of descriptors or memory, accepting pauses for 100 ms at a
-//            time: connections wait in the kernel, and the log says which limit to raise.
+//            connection. When the process or the system is out of descriptors or memory, accepting pauses for
+//            100 ms at a time: connections wait in the kernel, and the log says which limit to raise.
 #pragma once
 
 #include <squall/net/endpoint.hpp>

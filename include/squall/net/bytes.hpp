@@ -7,8 +7,7 @@
 //
 // Threads    Distinct Bytes may be used by distinct threads, also when they share a block.
 // Ownership  A slice keeps its whole block alive. A stream never hands out a slice of a block that is more
-// than
-//            twice as large as what arrived in it, so that a short line cannot hold a large buffer.
+//            than twice as large as what arrived in it, so that a short line cannot hold a large buffer.
 #pragma once
 
 #include <atomic>

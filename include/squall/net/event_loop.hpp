@@ -8,14 +8,13 @@
 // another.
 //
 // Threads    post(), stop() and wake_up() may be called from any thread; everything else belongs to the
-// thread that
-//            runs the loop (or, before it runs, to the thread that made it).
+//            thread that runs the loop (or, before it runs, to the thread that made it).
 // Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it
-// goes. Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
+//            goes.
+// Lifetime   A loop must outlive what is registered with it. On its end it tells every watcher
 //            (Watcher::on_loop_end), drops functions that did not run, and runs deferred tasks a last time.
 // Errors     An exception that leaves a callback leaves run() or run_once(). What it kept from running runs
-// in the next
-//            turn. On the loop's end it is logged.
+//            in the next turn. On the loop's end it is logged.
 // Units      Times are points and durations of std::chrono::steady_clock.
 #pragma once
 

@@ -7,17 +7,16 @@
 // completion. As requests to a stream actor the same operations are in stream_actor.hpp.
 //
 // Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens
-// there. Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
+//            there.
+// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
 // Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order.
-// When
-//            a stream closes, its pending read is answered first, then its writes, then the close callback.
+//            When a stream closes, its pending read is answered first, then its writes, then the close
+//            callback.
 // Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
-// When its loop
-//            ends it closes (CloseReason::shutting_down); from then on only the state, start_read and the end
-//            of the handles may be used.
+//            When its loop ends it closes (CloseReason::shutting_down); from then on only the state,
+//            start_read and the end of the handles may be used.
 // Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the
-// next, behind the
-//            others.
+//            next, behind the others.
 // Units      Sizes are bytes.
 #pragma once
 
@@ -129,8 +128,7 @@ public:
 
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
   /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out),
-  /// since a part of
-  ///                 `data` may be sent
+  ///         since a part of `data` may be sent
   /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
   WriteAwaitable write(Bytes data, Timeout timeout = no_timeout);
 

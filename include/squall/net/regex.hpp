@@ -27,8 +27,8 @@ public:
   Regex() noexcept = default; ///< no pattern: a read refuses it with StreamErrc::invalid_argument
 
   /// @throws std::invalid_argument with what is wrong with the pattern: RE2's text, a look-ahead, or a
-  /// pattern that
-  ///         matches nothing but the empty string or also the empty string (a read takes at least one byte)
+  ///         pattern that matches nothing but the empty string or also the empty string (a read takes at
+  ///         least one byte)
   explicit Regex(std::string_view pattern);
 
   [[nodiscard]] const std::string& pattern() const noexcept; ///< empty: there is none

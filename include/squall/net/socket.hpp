@@ -3,12 +3,10 @@
 // socket.hpp: owning descriptors and listening sockets.
 //
 // Threads    A Socket belongs to one thread at a time. Copies of a ListeningSocket may be held by any
-// threads; who closes it
-//            makes sure that no other thread accepts from it just then (a listener that has answered Stop
-//            does not): the number of a closed descriptor may be given out again.
+//            threads; who closes it makes sure that no other thread accepts from it just then (a listener
+//            that has answered Stop does not): the number of a closed descriptor may be given out again.
 // Ownership  Socket owns its descriptor alone. ListeningSocket shares it: the descriptor closes with close(),
-// or
-//            when the last copy goes.
+//            or when the last copy goes.
 #pragma once
 
 #include <squall/net/endpoint.hpp>

@@ -36,8 +36,7 @@ enum class LimitPolicy : std::uint8_t {
 /// Reads exactly `num_bytes`, or, with `partial`, as soon as there is at least one byte and at most
 /// `num_bytes`. 0 bytes are there at once, also on a closed stream.
 /// @error StreamErrc::buffer_full when more than StreamOptions::max_buffer_size are asked for without
-/// `partial`;
-///        nothing was started
+///         `partial`; nothing was started
 struct ReadBytes {
   std::size_t num_bytes = 0;
   bool partial = false;
@@ -84,8 +83,7 @@ struct ReadUntilRegex {
 /// Reads until the peer ends its side in an orderly way; may be empty. On a stream that is closed already it
 /// takes what is still unread.
 /// @error StreamErrc::closed when the stream closes otherwise: what arrived stays readable, so that cut data
-/// cannot
-///        be taken for whole
+///         cannot be taken for whole
 struct ReadUntilClose {
   Timeout timeout = no_timeout;
 
@@ -111,11 +109,9 @@ using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntil
 /// Otherwise it comes when the system took the last byte of `data`; that is never to say that the peer did.
 /// An empty write is answered when all before it is.
 /// @error StreamErrc::buffer_full beyond StreamOptions::max_write_buffer_size; nothing was queued, the stream
-/// is as
-///        it was
+///         is as it was
 /// @error StreamErrc::closed with CloseReason::timed_out after `timeout`, which counts while the answer
-/// waits: the stream
-///        closes, since a part of `data` may be sent
+///         waits: the stream closes, since a part of `data` may be sent
 /// @error StreamErrc::write_ended after a ShutdownWrite; nothing was queued
 struct Write {
   Bytes data;

@@ -7,11 +7,10 @@
 //
 // Threads    A task, and everything it awaits, belongs to one loop's thread.
 // Ownership  A Task owns its coroutine. Destroying one that waits destroys its frame: reads are cancelled
-// without
-//            losing a byte, timers disarmed, objects on its stack destroyed, and nothing of it runs any more.
+//            without losing a byte, timers disarmed, objects on its stack destroyed, and nothing of it runs
+//            any more.
 // Lifetime   A lambda that is a coroutine must outlive its task, with its captures; parameters are copied to
-// the
-//            frame, references are not.
+//            the frame, references are not.
 #pragma once
 
 #include <squall/net/event_loop.hpp>
