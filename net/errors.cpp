@@ -32,6 +32,10 @@ const char* to_string(StreamErrc code) noexcept {
     return "the read was cancelled";
   case StreamErrc::write_ended:
     return "writing was ended by shutdown_write";
+  case StreamErrc::already_connected:
+    return "the stream is connected, or connecting, already";
+  case StreamErrc::file_failed:
+    return "a file that cannot be sent";
   }
   return "unknown stream error";
 }
@@ -60,6 +64,10 @@ const char* to_string(CloseReason reason) noexcept {
     return "aborted here";
   case CloseReason::timed_out:
     return "timed out";
+  case CloseReason::tls_failed:
+    return "TLS failed";
+  case CloseReason::tls_truncated:
+    return "ended without close_notify";
   }
   return "unknown reason";
 }
@@ -90,7 +98,10 @@ void throw_error(const StreamError& error) {
     throw CancelledError{error};
   case StreamErrc::buffer_full:
     throw StreamBufferFullError{error};
+  case StreamErrc::file_failed:
+    throw FileError{error};
   case StreamErrc::already_reading:
+  case StreamErrc::already_connected:
   case StreamErrc::invalid_argument:
   case StreamErrc::write_ended:
     break;

@@ -50,6 +50,68 @@ private:
   void destroy() noexcept override { delete this; }
 };
 
+class CallbackEvent final : public CallbackOperation<void, EventCompletion> {
+public:
+  using CallbackOperation::CallbackOperation;
+  void on_event(Result<void> result) override { finish(std::move(result)); }
+
+private:
+  void destroy() noexcept override { delete this; }
+};
+
+/// Chunk by chunk, each read when the last was accepted. What waits for it holds it: the pending read (by self_), or
+/// the function that accepts.
+class CallbackChunks final : public ReadCompletion,
+                             private LoopTask,
+                             public std::enable_shared_from_this<CallbackChunks> {
+public:
+  CallbackChunks(IOStream stream, const ReadChunks& request, IOStream::ChunkCallback on_chunk,
+                 IOStream::WriteCallback done)
+      : stream_{std::move(stream)}, request_{request}, on_chunk_{std::move(on_chunk)}, done_{
+                                                                                           std::move(done)} {}
+
+  /// Reads the next chunk, in the deferred phase: the last may have been accepted from inside on_chunk.
+  void go_on() {
+    self_ = shared_from_this();
+    stream_.loop().defer(*this);
+  }
+
+private:
+  void run_task() override {
+    const std::size_t size = request_.next_size();
+    if (size == 0)
+      return finish({});
+    auto result = stream_.start_read(ReadBytes{size, true, request_.timeout}, *this);
+    if (result)
+      on_read(std::move(*result));
+  }
+
+  void on_read(Result<Bytes> result) override {
+    const auto self = std::exchange(self_, nullptr);
+    if (!result)
+      return finish(request_.outcome(result.error()));
+    if (request_.num_bytes)
+      *request_.num_bytes -= result->size();
+    on_chunk_(std::move(*result), [self, accepted = false]() mutable {
+      if (!std::exchange(accepted, true))
+        self->go_on();
+    });
+  }
+
+  void finish(const Result<void>& result) {
+    const auto self = self_ ? std::exchange(self_, nullptr) : shared_from_this();
+    std::exchange(on_chunk_, nullptr);
+    if (const auto done = std::exchange(done_, nullptr))
+      done(result);
+  }
+
+  IOStream stream_;
+  ReadChunks request_;
+  IOStream::ChunkCallback on_chunk_;
+  IOStream::WriteCallback done_;
+  std::shared_ptr<CallbackChunks> self_;
+};
+
 class CallbackWrite final : public CallbackOperation<void, WriteCompletion> {
 public:
   using CallbackOperation::CallbackOperation;
@@ -68,6 +130,9 @@ IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
 
 IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
     : IOStream{new StreamCore{loop, std::move(transport), options}} {}
+
+IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
+    : IOStream{loop, make_unconnected_transport(), options} {}
 
 IOStream::IOStream(StreamCore* core) noexcept : core_{core} {}
 
@@ -103,6 +168,8 @@ ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::
 
 ReadAwaitable IOStream::read_until_close(Timeout timeout) { return {*this, ReadUntilClose{timeout}}; }
 
+ChunkReader IOStream::read_chunks(const ReadChunks& request) { return {*this, request}; }
+
 ReadAwaitable IOStream::peek(std::size_t num_bytes, Timeout timeout) {
   return {*this, Peek{num_bytes, timeout}};
 }
@@ -111,6 +178,29 @@ WriteAwaitable IOStream::write(Bytes data, Timeout timeout) {
   std::uint64_t end = 0;
   const auto refused = core_->queue_write(std::move(data), end);
   return {*this, end, refused, timeout, false};
+}
+
+ConnectAwaitable IOStream::connect(Endpoint address, std::string server_hostname, Timeout timeout) {
+  return {*this, Connect{std::move(address), std::move(server_hostname), timeout}, timeout};
+}
+
+EventAwaitable IOStream::wait_writable(Timeout timeout) { return {*this, StreamEvent::writable, timeout}; }
+
+EventAwaitable IOStream::wait_end(Timeout timeout) { return {*this, StreamEvent::ended, timeout}; }
+
+EventAwaitable IOStream::wait_closed(Timeout timeout) { return {*this, StreamEvent::closed, timeout}; }
+
+WriteAwaitable IOStream::write_pieces(std::vector<Bytes> pieces, Timeout timeout) {
+  std::uint64_t end = 0;
+  const auto refused = core_->queue_pieces(std::move(pieces), end);
+  return {*this, end, refused, timeout, false};
+}
+
+WriteAwaitable IOStream::write_file(std::variant<std::string, File> file, std::uint64_t offset,
+                                    std::optional<std::uint64_t> count, Timeout timeout) {
+  std::uint64_t end = 0;
+  const auto refused = core_->queue_file({std::move(file), offset, count, timeout}, end);
+  return {*this, end, refused, timeout, true};
 }
 
 WriteAwaitable IOStream::shutdown_write() {
@@ -152,6 +242,37 @@ std::optional<Result<void>> IOStream::start_paced_write(Bytes data, WriteComplet
   return std::nullopt;
 }
 
+std::optional<Result<void>> IOStream::start_paced_write(WritePieces request, WriteCompletion& completion) {
+  std::uint64_t end = 0;
+  if (auto refused = core_->queue_pieces(std::move(request.pieces), end))
+    return Result<void>{*refused};
+  if (core_->answer_early(end))
+    return Result<void>{};
+  core_->await_write(end, request.timeout, completion);
+  return std::nullopt;
+}
+
+std::optional<StreamError> IOStream::start_write_file(const WriteFile& request, WriteCompletion& completion) {
+  std::uint64_t end = 0;
+  if (auto refused = core_->queue_file(request, end))
+    return refused;
+  core_->await_write(end, request.timeout, completion);
+  return std::nullopt;
+}
+
+std::optional<Result<void>> IOStream::start_connect(const Connect& request, EventCompletion& completion) {
+  if (auto refused = core_->connect(request))
+    return Result<void>{*refused};
+  return core_->start_wait(StreamEvent::connected, request.timeout, completion);
+}
+
+std::optional<Result<void>> IOStream::start_wait(StreamEvent event, EventCompletion& completion,
+                                                 Timeout timeout) {
+  return core_->start_wait(event, timeout, completion);
+}
+
+void IOStream::forget_wait(EventCompletion& completion) noexcept { core_->forget_wait(completion); }
+
 std::optional<StreamError> IOStream::start_shutdown_write(WriteCompletion& completion) {
   std::uint64_t end = 0;
   if (auto refused = core_->shutdown_write(end))
@@ -190,12 +311,51 @@ void write_with_callback(const IOStream& stream, IOStream::WriteCallback callbac
   static_cast<void>(operation.release()); // it deletes itself
 }
 
+/// As above, for what may be answered at once.
+template <class Start>
+void wait_with_callback(const IOStream& stream, IOStream::EventCallback callback, Start start) {
+  auto operation = std::make_unique<CallbackEvent>(stream, std::move(callback));
+  if (auto result = start(*operation))
+    operation->finish_later(std::move(*result));
+  static_cast<void>(operation.release()); // it deletes itself
+}
+
 } // namespace
 
 void IOStream::write(Bytes data, WriteCallback callback, Timeout timeout) {
   write_with_callback(*this, std::move(callback), [&](WriteCompletion& completion) {
     return start_write(std::move(data), completion, timeout);
   });
+}
+
+void IOStream::write_pieces(std::vector<Bytes> pieces, WriteCallback callback, Timeout timeout) {
+  write_with_callback(*this, std::move(callback),
+                      [&](WriteCompletion& completion) -> std::optional<StreamError> {
+                        std::uint64_t end = 0;
+                        if (auto refused = core_->queue_pieces(std::move(pieces), end))
+                          return refused;
+                        core_->await_write(end, timeout, completion);
+                        return std::nullopt;
+                      });
+}
+
+void IOStream::write_file(const WriteFile& request, WriteCallback callback) {
+  write_with_callback(*this, std::move(callback),
+                      [&](WriteCompletion& completion) { return start_write_file(request, completion); });
+}
+
+void IOStream::connect(const Connect& request, EventCallback callback) {
+  wait_with_callback(*this, std::move(callback),
+                     [&](EventCompletion& completion) { return start_connect(request, completion); });
+}
+
+void IOStream::wait(StreamEvent event, EventCallback callback, Timeout timeout) {
+  wait_with_callback(*this, std::move(callback),
+                     [&](EventCompletion& completion) { return start_wait(event, completion, timeout); });
+}
+
+void IOStream::read_chunks(const ReadChunks& request, ChunkCallback on_chunk, WriteCallback done) {
+  std::make_shared<CallbackChunks>(*this, request, std::move(on_chunk), std::move(done))->go_on();
 }
 
 void IOStream::shutdown_write(WriteCallback callback) {
@@ -234,6 +394,20 @@ std::size_t IOStream::unsent_size() const noexcept { return core_->unsent_size()
 StreamError IOStream::error() const noexcept { return core_->error(); }
 
 void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
+
+void IOStream::set_keep_alive(const KeepAlive& keep_alive) noexcept { core_->set_keep_alive(keep_alive); }
+
+bool IOStream::connected() const noexcept { return core_->connected(); }
+
+bool IOStream::writable() const noexcept { return core_->writable(); }
+
+std::uint64_t IOStream::bytes_received() const noexcept { return core_->bytes_received(); }
+
+std::uint64_t IOStream::bytes_sent() const noexcept { return core_->bytes_sent(); }
+
+Endpoint IOStream::local_endpoint() const { return core_->local_endpoint(); }
+
+Endpoint IOStream::peer_endpoint() const { return core_->peer_endpoint(); }
 
 EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
 
@@ -294,6 +468,48 @@ void WriteOperation::on_write(Result<void> result) {
   if (!result)
     error_ = result.error();
   std::exchange(waiter_, nullptr).resume();
+}
+
+// -- chunks
+
+ChunkAwaitable ChunkReader::next() { return ChunkAwaitable{*this}; }
+
+ChunkAwaitable::ChunkAwaitable(ChunkReader& reader)
+    : ReadOperation{reader.stream_, ReadBytes{reader.request_.next_size(), true, reader.request_.timeout}},
+      reader_{reader} {}
+
+std::optional<Bytes> ChunkAwaitable::await_resume() {
+  Result<Bytes>& result = *result_;
+  if (!result)
+    reader_.request_.outcome(result.error()).value();
+  if (!result || result->empty()) // there are no more; nothing is there at once for a read of 0 bytes
+    return std::nullopt;
+  if (reader_.request_.num_bytes)
+    *reader_.request_.num_bytes -= result->size();
+  return std::move(*result);
+}
+
+// -- awaited events
+
+EventOperation::~EventOperation() {
+  if (waiter_ && !result_)
+    stream_.forget_wait(*this);
+}
+
+bool EventOperation::await_suspend(std::coroutine_handle<> waiter) {
+  if (const auto* request = std::get_if<Connect>(&request_))
+    result_ = stream_.start_connect(*request, *this);
+  else
+    result_ = stream_.start_wait(std::get<StreamEvent>(request_), *this, timeout_);
+  if (result_)
+    return false;
+  waiter_ = waiter;
+  return true;
+}
+
+void EventOperation::on_event(Result<void> result) {
+  result_.emplace(std::move(result));
+  waiter_.resume();
 }
 
 } // namespace squall

@@ -3,6 +3,8 @@
 // socket_api.cpp
 #include "net/socket_api.hpp"
 
+#include "net/sigpipe_guard.hpp"
+
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
@@ -12,6 +14,9 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <new>
+#include <optional>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <sys/un.h>
@@ -83,6 +88,36 @@ int to_system_family(AddressFamily family) noexcept {
   return AF_UNSPEC;
 }
 
+/// The system's form of an address that is a number or a path; none for what is neither.
+std::optional<BindAddress> to_system_address(const Endpoint& endpoint) {
+  if (endpoint.family == AddressFamily::unix_domain) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    const std::string& path = endpoint.address;
+    const bool is_abstract = !path.empty() && path.front() == '@'; // unix(7); shown so by to_endpoint
+    if (path.empty() || path.size() + (is_abstract ? 0 : 1) > sizeof address.sun_path ||
+        path.find('\0') != std::string::npos)
+      return std::nullopt;
+    std::memcpy(address.sun_path, path.data(), path.size());
+    if (is_abstract)
+      address.sun_path[0] = '\0';
+    const std::size_t size = offsetof(sockaddr_un, sun_path) + path.size() + (is_abstract ? 0 : 1);
+    return BindAddress{AF_UNIX, {reinterpret_cast<const char*>(&address), size}};
+  }
+  addrinfo hints{};
+  hints.ai_family = to_system_family(endpoint.family);
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV;
+  addrinfo* found = nullptr;
+  if (endpoint.address.find('\0') != std::string::npos ||
+      getaddrinfo(endpoint.address.c_str(), std::to_string(endpoint.port).c_str(), &hints, &found) != 0)
+    return std::nullopt;
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> guard{found, freeaddrinfo};
+  return BindAddress{
+      found->ai_family,
+      {reinterpret_cast<const char*>(found->ai_addr), static_cast<std::size_t>(found->ai_addrlen)}};
+}
+
 class LookupCategory : public std::error_category {
   const char* name() const noexcept override { return "getaddrinfo"; }
   std::string message(int value) const override { return gai_strerror(value); }
@@ -114,6 +149,16 @@ IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept {
   return to_result(sent);
 }
 
+IoResult send_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
+  const SigpipeGuard guard; // sendfile(2) has no MSG_NOSIGNAL
+  auto position = static_cast<off_t>(offset);
+  ssize_t sent;
+  do
+    sent = ::sendfile(fd, file, &position, size);
+  while (sent < 0 && errno == EINTR);
+  return sent == 0 ? IoResult::ended() : to_result(sent);
+}
+
 std::error_code take_error(int fd) noexcept {
   const int error = get_option(fd, SOL_SOCKET, SO_ERROR);
   return error > 0 ? std::error_code{error, std::generic_category()} : std::error_code{};
@@ -127,6 +172,36 @@ void set_abort(int fd) noexcept {
 }
 
 void set_nodelay(int fd, bool value) noexcept { set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0); }
+
+void set_keep_alive(int fd, const KeepAlive& keep_alive) noexcept {
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(keep_alive.idle.count()));
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(keep_alive.interval.count()));
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keep_alive.count);
+  if (keep_alive.user_timeout.count() > 0)
+    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(keep_alive.user_timeout.count()));
+}
+
+int connect(Socket& socket, const Endpoint& address) noexcept {
+  try {
+    const auto target = to_system_address(address);
+    if (!target)
+      return EINVAL;
+    if (!socket)
+      socket = Socket{::socket(target->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    if (!socket)
+      return errno;
+    // A sockaddr has its alignment in a sockaddr_storage, not in a string.
+    sockaddr_storage storage{};
+    std::memcpy(&storage, target->raw.data(), target->raw.size());
+    if (::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&storage),
+                  static_cast<socklen_t>(target->raw.size())) == 0)
+      return 0;
+    return errno == EINTR ? EINPROGRESS : errno; // connect(2): it goes on asynchronously
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
 
 void prepare(int fd) {
   const int status = fcntl(fd, F_GETFL);
@@ -152,6 +227,14 @@ Endpoint local_endpoint(int fd) {
   socklen_t size = sizeof address;
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
     fail("getsockname");
+  return to_endpoint(address, size);
+}
+
+Endpoint peer_endpoint(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0)
+    return {};
   return to_endpoint(address, size);
 }
 

@@ -23,6 +23,9 @@ IoResult receive(int fd, char* buffer, std::size_t size) noexcept;
 /// Sends without SIGPIPE (MSG_NOSIGNAL, send(2)); at most 64 pieces of `count`.
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
 
+/// Sends from a file (sendfile(2)), without SIGPIPE.
+IoResult send_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept;
+
 /// The pending error of a socket (SO_ERROR).
 std::error_code take_error(int fd) noexcept;
 
@@ -32,6 +35,13 @@ void set_abort(int fd) noexcept;
 
 /// Does nothing where the socket is not TCP.
 void set_nodelay(int fd, bool value) noexcept;
+
+/// SO_KEEPALIVE and TCP_USER_TIMEOUT; nothing where the socket is not TCP.
+void set_keep_alive(int fd, const KeepAlive& keep_alive) noexcept;
+
+/// Begins to connect to `address`, whose address is a number, or a path. Makes the socket first where `socket` is
+/// empty. @returns 0, EINPROGRESS, EINVAL for what is no such address, or another errno
+int connect(Socket& socket, const Endpoint& address) noexcept;
 
 /// Makes a descriptor non-blocking and close-on-exec.
 void prepare(int fd);
@@ -44,7 +54,10 @@ struct Accepted {
 };
 Accepted accept(int listening_fd);
 
+/// @throws std::system_error
 Endpoint local_endpoint(int fd);
+/// Empty where there is none.
+Endpoint peer_endpoint(int fd);
 
 /// True for a stream socket that listens.
 bool is_listening(int fd) noexcept;

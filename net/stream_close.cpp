@@ -65,12 +65,13 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
   if (end_timer_ != nullptr)
     end_timer_->cancel();
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
-                      reason == CloseReason::aborted;
+                      reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
+                      reason == CloseReason::tls_truncated;
   if (!broken && !blocked_)
     send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
   const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
-  if (!broken && owes && !nothing_left && transport_ != nullptr)
+  if (!broken && owes && !nothing_left && transport_ != nullptr && link_ != LinkState::unconnected)
     begin_linger(flush_for);
   else
     release_transport();
@@ -79,21 +80,25 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
   loop_.defer(deferred_task_);
 }
 
-/// The transport failed with an errno.
-void StreamCore::fail(int error, const char* what) {
+/// The transport failed.
+void StreamCore::fail(const IoResult& result, const char* what) {
+  const int error = result.error;
   const std::error_code code{error, std::generic_category()};
+  const CloseReason reason = result.reason != CloseReason::none ? result.reason
+                             : is_reset(error)                  ? CloseReason::reset
+                                                                : CloseReason::transport_error;
   if (closed_) {
     release_transport(); // what lingered is lost with the connection
     if (flushing_ && reason_ == CloseReason::local_close) {
-      reason_ = is_reset(error) ? CloseReason::reset : CloseReason::transport_error;
+      reason_ = reason;
       real_error_ = code;
     }
     return;
   }
-  if (!is_reset(error))
+  if (reason == CloseReason::transport_error)
     log_event(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error",
-              {{"call", what}, {"error", code.message()}});
-  shut(is_reset(error) ? CloseReason::reset : CloseReason::transport_error, code);
+              {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});
+  shut(reason, code);
 }
 
 /// Keeps the transport to send what was answered, or, with `flush_for`, everything.
@@ -177,7 +182,8 @@ void StreamCore::end_linger(CloseReason why) noexcept {
 void StreamCore::release_transport() noexcept {
   if (transport_ == nullptr)
     return;
-  transport_->unwatch(loop_, *this);
+  if (link_ != LinkState::unconnected)
+    transport_->unwatch(loop_, *this);
   Watcher::unlink();
   transport_->close_fd();
   transport_.reset();
@@ -192,6 +198,7 @@ void StreamCore::finish_close() {
   deref(); // of shut, or of set_close_callback; the caller holds another
   if (const auto callback = std::exchange(close_callback_, nullptr))
     callback();
+  answer_waits();
 }
 
 void StreamCore::set_close_callback(std::function<void()> callback, EndNotice notice) {
@@ -213,8 +220,15 @@ void StreamCore::set_end_callback(std::function<void()> callback) {
 }
 
 void StreamCore::set_nodelay(bool value) noexcept {
-  if (transport_ != nullptr && !closed_)
+  options_.nodelay = value; // also for one that is to connect
+  if (connected())
     transport_->set_nodelay(value);
+}
+
+void StreamCore::set_keep_alive(const KeepAlive& keep_alive) noexcept {
+  options_.keep_alive = keep_alive;
+  if (connected())
+    transport_->set_keep_alive(keep_alive);
 }
 
 } // namespace squall

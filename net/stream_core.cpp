@@ -24,8 +24,15 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, co
   options_.max_buffer_size = std::clamp<std::size_t>(options_.max_buffer_size, 2, greatest);
   options_.read_chunk_size =
       std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
-  transport_->set_nodelay(options_.nodelay);
-  transport_->watch(loop_, *this);
+  options_.write_low_water_mark = std::min(options_.write_low_water_mark, options_.write_high_water_mark);
+  if (transport_->connected()) {
+    set_link_options();
+    transport_->watch(loop_, *this);
+  } else {
+    link_ = LinkState::unconnected;
+    readable_ = false;
+    blocked_ = true;
+  }
   loop_.watch_end(*this); // a transport without a descriptor does not
   if (options_.idle_timeout <= std::chrono::milliseconds::zero())
     return;
@@ -46,6 +53,13 @@ void StreamCore::deref() noexcept {
 
 void StreamCore::on_ready(Readiness readiness) {
   const Guard guard{*this};
+  if (link_ == LinkState::connecting) {
+    if (!readiness.writable && !readiness.broken && !readiness.hang_up)
+      return;
+    finish_connect();
+    if (transport_ == nullptr)
+      return;
+  }
   readable_ = readable_ || readiness.readable || readiness.hang_up;
   hang_up_ = hang_up_ || readiness.hang_up;
   broken_ = broken_ || readiness.broken;
@@ -70,10 +84,12 @@ void StreamCore::go_on() {
 /// The deferred part of a turn: a read that had its share, an end that nobody reads, the end of a close.
 void StreamCore::run_deferred() {
   const Guard guard{*this};
+  answer_waits(true);
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now
     if (const auto callback = std::exchange(end_callback_, nullptr))
       callback();
+  answer_waits();
   if (closed_ && !finished_ && !flushing_)
     finish_close();
 }

@@ -37,8 +37,17 @@ public:
   /// Ends the pending read, if there is one, with `code`.
   void end_read(StreamErrc code);
 
+  /// Begins to connect, or refuses to; wait for StreamEvent::connected.
+  std::optional<StreamError> connect(const Connect& request);
+
+  /// Waits for an event: answers at once where it has come, or cannot come any more.
+  std::optional<Result<void>> start_wait(StreamEvent event, Timeout timeout, EventCompletion& completion);
+  void forget_wait(EventCompletion& completion) noexcept;
+
   /// Queues a write and tells the position of its end, or refuses it.
   std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
+  std::optional<StreamError> queue_pieces(std::vector<Bytes> pieces, std::uint64_t& end);
+  std::optional<StreamError> queue_file(const WriteFile& request, std::uint64_t& end);
   /// True when the write that ends at `end` is done, or may be answered before the end of the turn: the
   /// stream then answers for its bytes.
   bool answer_early(std::uint64_t end) noexcept;
@@ -57,7 +66,18 @@ public:
   void set_end_callback(std::function<void()> callback);
   void set_close_callback(std::function<void()> callback, EndNotice notice);
   void set_nodelay(bool value) noexcept;
+  void set_keep_alive(const KeepAlive& keep_alive) noexcept;
 
+  [[nodiscard]] bool connected() const noexcept { return link_ == LinkState::connected && !closed_; }
+  [[nodiscard]] bool writable() const noexcept { return !paused_ && !closed_; }
+  [[nodiscard]] std::uint64_t bytes_received() const noexcept { return bytes_received_; }
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return unsent_.begin(); }
+  [[nodiscard]] Endpoint local_endpoint() const {
+    return transport_ ? transport_->local_endpoint() : Endpoint{};
+  }
+  [[nodiscard]] Endpoint peer_endpoint() const {
+    return transport_ ? transport_->peer_endpoint() : Endpoint{};
+  }
   [[nodiscard]] bool closed() const noexcept { return closed_; }
   [[nodiscard]] bool reading() const noexcept { return reader_ != nullptr; }
   [[nodiscard]] std::size_t unread_size() const noexcept { return unread_.size(); }
@@ -99,6 +119,12 @@ private:
     StreamCore& core;
     void (StreamCore::*function)();
   };
+  struct PendingWait {
+    StreamEvent event;
+    EventCompletion* completion;
+    std::unique_ptr<Timer> timer; ///< of its timeout
+  };
+  enum class LinkState : std::uint8_t { unconnected, connecting, connected };
   struct PendingWrite {
     std::uint64_t end;
     TimePoint deadline; ///< TimePoint::max() where there is none
@@ -126,7 +152,17 @@ private:
   void end_input();
   bool spend_operation() noexcept;
 
+  // -- connecting and waiting
+  void set_link_options() noexcept;
+  void begin_connected();
+  void finish_connect();
+  std::optional<Result<void>> outcome_of(StreamEvent event) const;
+  void answer_waits(bool connects_only = false);
+  void wait_timed_out(EventCompletion& completion);
+
   // -- writing
+  std::optional<StreamError> refuse_write(std::size_t size);
+  std::uint64_t queued();
   void flush();
   void send_unsent(std::size_t most);
   void answer_writes();
@@ -136,7 +172,7 @@ private:
 
   // -- closing
   void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
-  void fail(int error, const char* what);
+  void fail(const IoResult& result, const char* what);
   void begin_linger(Timeout flush_for);
   void end_linger(CloseReason why) noexcept;
   void linger_over() noexcept;
@@ -167,6 +203,8 @@ private:
   std::unique_ptr<Timer> write_timer_;
   std::unique_ptr<Timer> end_timer_; ///< of an end that nobody reads
 
+  std::vector<PendingWait> waits_; ///< in order of their asking
+
   std::function<void()> close_callback_;
   std::function<void()> end_callback_;
   std::unique_ptr<Timer> idle_timer_; ///< only with an idle_timeout
@@ -191,11 +229,14 @@ private:
   bool urgent_ = false;  ///< there was urgent data: a short read does not say that nothing is left
   EndNotice end_notice_ = EndNotice::lenient;
   bool blocked_ = false; ///< the transport takes nothing until it tells that it is writable
+  bool paused_ = false;  ///< unsent bytes passed the high mark, and have not come down to the low one
+  LinkState link_ = LinkState::connected;
 
   std::uint32_t references_ = 1;
   std::uint32_t operations_ = 0; ///< done in turn turn_
   std::size_t received_ = 0;     ///< bytes received in turn turn_
   std::uint64_t turn_ = 0;
+  std::uint64_t bytes_received_ = 0;
 };
 
 } // namespace squall

@@ -67,7 +67,7 @@ void StreamCore::leave_read() noexcept {
   try {
     unread_.put_back({match_.into()->buffer.data(), size});
   } catch (const std::bad_alloc&) { // bytes are lost: the stream must not go on as if they were not
-    fail(ENOMEM, "receive");
+    fail(IoResult::failure(ENOMEM), "receive");
   }
 }
 
@@ -145,7 +145,9 @@ std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
   if (match_.limit_policy() == LimitPolicy::keep)
     return StreamError{limit, CloseReason::none, {}};
   log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
-            {{"limit", to_string(limit)}, {"unread", std::to_string(unread_.size())}});
+            {{"peer", to_string(peer_endpoint())},
+             {"limit", to_string(limit)},
+             {"unread", std::to_string(unread_.size())}});
   shut(CloseReason::limit, limit);
   return error();
 }
@@ -189,7 +191,7 @@ void StreamCore::receive() {
       unread_.commit(result.size);
     received(result, wanted);
   } catch (const std::bad_alloc&) {
-    fail(ENOMEM, "receive");
+    fail(IoResult::failure(ENOMEM), "receive");
   }
 }
 
@@ -206,6 +208,7 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
   switch (result.status) {
   case IoResult::Status::done:
     received_ += result.size;
+    bytes_received_ += result.size;
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();
     // A short read took all there was; what comes later is told. Only an end that was told already is still
@@ -219,7 +222,7 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
     end_input();
     return;
   case IoResult::Status::failed:
-    fail(result.error, "receive");
+    fail(result, "receive");
     return;
   }
 }

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <limits>
+#include <sys/stat.h>
 
 namespace squall {
 
@@ -17,14 +19,15 @@ constexpr std::size_t early_answer_size = 64 * 1024;
 
 } // namespace
 
-std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
+/// Why a write of `size` bytes of memory cannot be queued, if that is so.
+std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
   check_thread();
   if (closed_)
     return error();
   if (write_end_wanted_)
     return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
-  const auto room = [&] { return data.size() <= options_.max_write_buffer_size - unsent_.size(); };
-  if (data.size() > options_.max_write_buffer_size)
+  const auto room = [&] { return size <= options_.max_write_buffer_size - unsent_.memory_size(); };
+  if (size > options_.max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   if (!room()) {
     send_unsent(bytes_per_turn);
@@ -33,10 +36,67 @@ std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& en
     if (!room())
       return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   }
-  unsent_.append(std::move(data));
-  end = unsent_.end();
+  return std::nullopt;
+}
+
+/// After something was queued. @returns the position of its end
+std::uint64_t StreamCore::queued() {
+  paused_ = paused_ || unsent_.size() > options_.write_high_water_mark;
   if (!blocked_)
     loop_.at_end_of_turn(flush_task_);
+  return unsent_.end();
+}
+
+std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
+  if (auto refused = refuse_write(data.size()))
+    return refused;
+  unsent_.append(std::move(data));
+  end = queued();
+  return std::nullopt;
+}
+
+std::optional<StreamError> StreamCore::queue_pieces(std::vector<Bytes> pieces, std::uint64_t& end) {
+  std::size_t size = 0;
+  for (const Bytes& piece : pieces)
+    size += piece.size();
+  if (auto refused = refuse_write(size))
+    return refused;
+  const std::uint64_t before = unsent_.end();
+  try {
+    for (Bytes& piece : pieces)
+      unsent_.append(std::move(piece));
+  } catch (...) {
+    unsent_.truncate(before);
+    throw;
+  }
+  end = queued();
+  return std::nullopt;
+}
+
+std::optional<StreamError> StreamCore::queue_file(const WriteFile& request, std::uint64_t& end) {
+  if (auto refused = refuse_write(0))
+    return refused;
+  const auto failed = [](int error) {
+    return StreamError{StreamErrc::file_failed, CloseReason::none, {error, std::generic_category()}};
+  };
+  File file;
+  try {
+    const auto* path = std::get_if<std::string>(&request.file);
+    file = path != nullptr ? File::open(*path) : std::get<File>(request.file);
+  } catch (const std::system_error& error) {
+    return failed(error.code().value());
+  }
+  struct stat status {};
+  if (::fstat(file.fd(), &status) != 0)
+    return failed(errno);
+  if (!S_ISREG(status.st_mode))
+    return failed(EINVAL);
+  const auto file_size = static_cast<std::uint64_t>(status.st_size);
+  if (request.offset > file_size || request.count.value_or(0) > file_size - request.offset)
+    return failed(ENODATA);
+  const std::uint64_t count = request.count.value_or(file_size - request.offset);
+  unsent_.append_file({std::move(file), request.offset, static_cast<std::size_t>(count)});
+  end = queued();
   return std::nullopt;
 }
 
@@ -109,7 +169,8 @@ std::optional<StreamError> StreamCore::shutdown_write(std::uint64_t& end) {
 
 /// Everything is sent, and nothing will follow.
 void StreamCore::end_own_side() {
-  if (!write_end_wanted_ || write_ended_ || !unsent_.empty() || transport_ == nullptr)
+  if (!write_end_wanted_ || write_ended_ || !unsent_.empty() || transport_ == nullptr ||
+      link_ != LinkState::connected)
     return;
   write_ended_ = true;
   transport_->shutdown_write();
@@ -148,23 +209,31 @@ void StreamCore::send_unsent(std::size_t most) {
   constexpr std::size_t most_pieces = 64;
   std::array<IoSlice, most_pieces> pieces;
   std::size_t sent_now = 0;
-  while (!unsent_.empty() && transport_ != nullptr) {
+  while (!unsent_.empty() && transport_ != nullptr && link_ == LinkState::connected) {
     if (sent_now >= most) {
       loop_.at_end_of_turn(flush_task_);
       return;
     }
+    const FileRange* file = unsent_.front_file();
     const IoResult result =
-        transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
+        file != nullptr
+            ? transport_->send_file(file->file.fd(), file->offset, std::min(file->size, bytes_per_turn))
+            : transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
     if (result.status == IoResult::Status::would_block) {
       blocked_ = true;
       return;
     }
     if (result.status != IoResult::Status::done) {
-      fail(result.error, "send");
+      const bool file_ended = result.status == IoResult::Status::end; // it became shorter
+      fail(file_ended ? IoResult::failure(ENODATA) : result, "send");
       return;
     }
     blocked_ = false;
     unsent_.advance(result.size);
+    if (paused_ && unsent_.size() <= options_.write_low_water_mark) {
+      paused_ = false;
+      loop_.defer(deferred_task_); // which tells
+    }
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();
     sent_now += result.size;

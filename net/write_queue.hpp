@@ -3,24 +3,36 @@
 // write_queue.hpp: the unsent bytes of a stream in order; third of its four parts.
 //
 // Bytes are queued by reference. Slices that follow each other in one block become one piece, so that the
-// echo of sixteen lines that arrived together is one piece of one system call.
+// echo of sixteen lines that arrived together is one piece of one system call. A range of a file is a piece, too;
+// its bytes are read when they are sent.
 //
 // Units      Positions count bytes from the beginning of the stream.
 #pragma once
 
 #include <squall/net/bytes.hpp>
+#include <squall/net/file.hpp>
 #include <squall/net/transport.hpp>
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 namespace squall {
+
+/// A part of a file.
+struct FileRange {
+  File file;
+  std::uint64_t offset = 0;
+  std::size_t size = 0;
+};
 
 class WriteQueue {
 public:
   /// Bytes that are queued and not sent.
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
+  /// Those of them that are held in memory.
+  [[nodiscard]] std::size_t memory_size() const noexcept { return size_ - file_size_; }
   [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
   /// Position of the first unsent byte: how many bytes were sent.
   [[nodiscard]] std::uint64_t begin() const noexcept { return sent_; }
@@ -29,8 +41,14 @@ public:
 
   /// @throws std::bad_alloc; nothing is queued then
   void append(Bytes data);
+  void append_file(FileRange range);
 
-  /// Fills `slices` with unsent bytes from the first on; at most `max_count` pieces.
+  /// The range of a file that is to be sent next, or null when bytes are.
+  [[nodiscard]] const FileRange* front_file() const noexcept {
+    return first_ == pieces_.size() ? nullptr : pieces_[first_].file.get();
+  }
+
+  /// Fills `slices` with unsent bytes from the first on, up to a file; at most `max_count` pieces.
   /// @returns how many slices were filled
   std::size_t gather(IoSlice* slices, std::size_t max_count) const noexcept;
 
@@ -41,9 +59,17 @@ public:
   void truncate(std::uint64_t position) noexcept;
 
 private:
-  std::vector<Bytes> pieces_;
+  struct Piece {
+    [[nodiscard]] std::size_t size() const noexcept { return file ? file->size : bytes.size(); }
+    Bytes bytes;
+    std::unique_ptr<FileRange> file; ///< instead of bytes, where it is set
+  };
+  void make_room();
+
+  std::vector<Piece> pieces_;
   std::size_t first_ = 0; ///< pieces before it are sent
   std::size_t size_ = 0;
+  std::size_t file_size_ = 0;
   std::uint64_t sent_ = 0;
 };
 

@@ -113,6 +113,36 @@ struct TestRead final : ReadCompletion {
   int answers = 0;
 };
 
+/// A wait for an event, or a connect, that remembers its outcome.
+struct TestWait final : EventCompletion {
+  TestWait() = default;
+  TestWait(IOStream& stream, StreamEvent event, Timeout timeout = no_timeout) {
+    take(stream.start_wait(event, *this, timeout));
+  }
+  TestWait(IOStream& stream, const Connect& request) { take(stream.start_connect(request, *this)); }
+
+  void on_event(Result<void> result) override {
+    ++answers;
+    outcome.emplace(std::move(result));
+    if (then)
+      then();
+  }
+  void take(const std::optional<Result<void>>& result) {
+    if (result)
+      on_event(*result);
+  }
+
+  [[nodiscard]] bool answered() const { return outcome.has_value(); }
+  [[nodiscard]] bool succeeded() const { return outcome && outcome->has_value(); }
+  [[nodiscard]] StreamError error() const {
+    return outcome && !*outcome ? outcome->error() : StreamError{{}, {}, {}};
+  }
+
+  std::optional<Result<void>> outcome;
+  std::function<void()> then; ///< called at each answer
+  int answers = 0;
+};
+
 /// A write that remembers its outcome; a refusal is its outcome as well.
 struct TestWrite final : WriteCompletion {
   TestWrite() = default;

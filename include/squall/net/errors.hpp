@@ -25,10 +25,12 @@ enum class StreamErrc : std::uint8_t {
   already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
   buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
   unsatisfiable_read = 4, ///< no match ends within max_bytes; with LimitPolicy::keep: the stream is as it was
-  invalid_argument = 5, ///< an argument that can never work, such as an empty delimiter; nothing was started
-  timed_out = 6,        ///< the operation's time is over; a read left every byte unread
-  cancelled = 7,        ///< the read was cancelled; every byte stays unread
-  write_ended = 8,      ///< a write after shutdown_write; nothing was queued
+  invalid_argument = 5,  ///< an argument that can never work, such as an empty delimiter; nothing was started
+  timed_out = 6,         ///< the operation's time is over; a read left every byte unread
+  cancelled = 7,         ///< the read was cancelled; every byte stays unread
+  write_ended = 8,       ///< a write after shutdown_write; nothing was queued
+  already_connected = 9, ///< a connect on a stream that is connected, or connecting; it is as it was
+  file_failed = 10, ///< the file of a write_file cannot be opened or has not the bytes; nothing was queued
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -43,7 +45,10 @@ enum class CloseReason : std::uint8_t {
   handler_failed = 7,  ///< the handler threw, or its actor died of an error
   shutting_down = 8,   ///< the stream actor was told to exit, or its event loop ends
   aborted = 9,         ///< abort() here: unsent bytes were dropped, the peer sees a reset
-  timed_out = 10, ///< a write's or a close's time was over, or nothing moved for StreamOptions::idle_timeout
+  timed_out = 10,      ///< a connect's, a write's or a close's time was over, or nothing moved for
+                       ///< StreamOptions::idle_timeout
+  tls_failed = 11,     ///< TLS failed: the handshake, the peer's certificate, or a record
+  tls_truncated = 12,  ///< the connection ended without the close_notify of TLS: data may be cut
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;
@@ -111,8 +116,14 @@ public:
   using StreamException::StreamException;
 };
 
-/// A second read while one is pending, a write after shutdown_write, or an argument that can never work; the
-/// stream is as it was.
+/// The file of a write_file cannot be opened or has not the bytes; the stream is as it was.
+class FileError : public StreamException {
+public:
+  using StreamException::StreamException;
+};
+
+/// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, or an argument
+/// that can never work; the stream is as it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;

@@ -4,7 +4,7 @@
 //
 // Every operation has exactly one outcome, a value or a StreamError, and comes in two forms here: awaited in
 // a coroutine (an error is thrown as an exception of errors.hpp; with .as_result() it is returned) and with a
-// completion. As requests to a stream actor the same operations are in stream_actor.hpp.
+// completion or a callback. As requests to a stream actor the same operations are in stream_actor.hpp.
 //
 // Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens
 //            there.
@@ -33,14 +33,20 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <variant>
+#include <vector>
 
 namespace squall {
 
 class StreamCore;
 class ReadAwaitable;
 class ReadIntoAwaitable;
+class ChunkReader;
 class WriteAwaitable;
+class ConnectAwaitable;
+class EventAwaitable;
 
 /// Hears the outcome of a read that could not be answered at once. Must live until then, or until
 /// forget_read.
@@ -61,6 +67,15 @@ protected:
   ~WriteCompletion() = default;
 };
 
+/// Hears that an event came, or cannot come. Must live until then, or until forget_wait.
+class EventCompletion {
+public:
+  virtual void on_event(Result<void> result) = 0;
+
+protected:
+  ~EventCompletion() = default;
+};
+
 /// How soon a stream that nobody reads notices that its peer has ended its side.
 enum class EndNotice : std::uint8_t {
   at_once, ///< it closes when nothing is unread, as in Tornado; an answer that is not written yet is lost
@@ -72,6 +87,9 @@ class IOStream {
 public:
   using ReadCallback = std::function<void(Result<Bytes>)>;
   using WriteCallback = std::function<void(Result<void>)>;
+  using EventCallback = std::function<void(Result<void>)>;
+  /// Takes one chunk; the next is read when it calls `accept`, which it may do at once, later, or never.
+  using ChunkCallback = std::function<void(Bytes chunk, std::function<void()> accept)>;
 
   IOStream() noexcept = default; ///< no stream: only assignment, operator bool and the destructor may be used
 
@@ -80,6 +98,10 @@ public:
 
   /// A stream on a transport of your own. @throws std::system_error as watch() of the transport
   IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options = {});
+
+  /// A stream that is not connected yet; connect() makes its socket. For a socket of your own, such as one that is
+  /// bound to a source address, pass make_unconnected_transport(socket) to the constructor above.
+  explicit IOStream(EventLoop& loop, const StreamOptions& options = {});
 
   IOStream(const IOStream& other) noexcept;
   IOStream(IOStream&& other) noexcept : core_{std::exchange(other.core_, nullptr)} {}
@@ -123,14 +145,46 @@ public:
   /// See ReadUntilClose.
   [[nodiscard]] ReadAwaitable read_until_close(Timeout timeout = no_timeout);
 
+  /// See ReadChunks: `while (const auto chunk = co_await chunks.next())`. What is awaited between two calls holds
+  /// the peer back.
+  [[nodiscard]] ChunkReader read_chunks(const ReadChunks& request = {});
+
   /// See Peek. @throws also StreamBufferFullError
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
+
+  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on.
+  /// @returns (awaited) this stream
+  /// @throws (awaited) StreamClosedError: the stream closed; StreamUsageError
+  [[nodiscard]] ConnectAwaitable connect(Endpoint address, std::string server_hostname = {},
+                                         Timeout timeout = no_timeout);
+
+  /// Waits until the stream is writable(). A producer that awaits it before each write stays near the high mark.
+  /// @throws (awaited) StreamClosedError, TimeoutError
+  [[nodiscard]] EventAwaitable wait_writable(Timeout timeout = no_timeout);
+
+  /// Waits until the peer has ended its side (StreamOptions::half_close; without it that is the close) or the stream
+  /// closed. @throws (awaited) TimeoutError
+  [[nodiscard]] EventAwaitable wait_end(Timeout timeout = no_timeout);
+
+  /// Waits until the stream is closed and what was pending is answered; error() says why. @throws (awaited)
+  /// TimeoutError
+  [[nodiscard]] EventAwaitable wait_closed(Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
   /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out),
   ///         since a part of `data` may be sent
   /// @throws (awaited) StreamClosedError, StreamBufferFullError; StreamUsageError after shutdown_write
   WriteAwaitable write(Bytes data, Timeout timeout = no_timeout);
+
+  /// Queues several pieces as one write: all of them, or none; see WritePieces. Make the vector before: g++ 12 cannot
+  /// compile a braced list inside a co_await.
+  /// @throws (awaited) as write
+  WriteAwaitable write_pieces(std::vector<Bytes> pieces, Timeout timeout = no_timeout);
+
+  /// Queues a part of a file at once; see WriteFile. Awaiting it waits until the system took everything.
+  /// @throws (awaited) FileError, StreamClosedError; StreamUsageError after shutdown_write
+  WriteAwaitable write_file(std::variant<std::string, File> file, std::uint64_t offset = 0,
+                            std::optional<std::uint64_t> count = std::nullopt, Timeout timeout = no_timeout);
 
   /// Ends our side at once behind what is unsent (half-close): the peer reads the end of its input, and
   /// further writes are refused. Reads go on. Awaiting it waits until everything is sent. @throws (awaited)
@@ -165,12 +219,29 @@ public:
   /// later, once.
   [[nodiscard]] std::optional<Result<void>> start_paced_write(Bytes data, WriteCompletion& completion,
                                                               Timeout timeout = no_timeout);
+  [[nodiscard]] std::optional<Result<void>> start_paced_write(WritePieces request,
+                                                              WriteCompletion& completion);
+  /// As start_write.
+  [[nodiscard]] std::optional<StreamError> start_write_file(const WriteFile& request,
+                                                            WriteCompletion& completion);
   [[nodiscard]] std::optional<StreamError> start_shutdown_write(WriteCompletion& completion);
   [[nodiscard]] std::optional<StreamError> start_close_after_flush(Duration deadline,
                                                                    WriteCompletion& completion);
 
   /// Forgets the pending write of `completion`, if there is one: its bytes are sent all the same.
   void cancel_write(WriteCompletion& completion) noexcept;
+
+  /// Connects; answers as start_wait(StreamEvent::connected).
+  [[nodiscard]] std::optional<Result<void>> start_connect(const Connect& request,
+                                                          EventCompletion& completion);
+
+  /// Waits for an event. Answers at once where it has come, or cannot come any more (StreamErrc::closed); otherwise
+  /// returns nothing and calls `completion` later, once; with StreamErrc::timed_out after `timeout`.
+  [[nodiscard]] std::optional<Result<void>> start_wait(StreamEvent event, EventCompletion& completion,
+                                                       Timeout timeout = no_timeout);
+
+  /// Forgets the wait of `completion`, if there is one. A connect goes on.
+  void forget_wait(EventCompletion& completion) noexcept;
 
   /// As start_read, but always calls `callback`, once, from the loop, never from inside this call.
   void read(ReadRequest request, ReadCallback callback);
@@ -179,6 +250,15 @@ public:
   void write(Bytes data, WriteCallback callback, Timeout timeout = no_timeout);
   void shutdown_write(WriteCallback callback);
   void close_after_flush(Duration deadline, WriteCallback callback);
+  void write_pieces(std::vector<Bytes> pieces, WriteCallback callback, Timeout timeout = no_timeout);
+  void write_file(const WriteFile& request, WriteCallback callback);
+  void connect(const Connect& request, EventCallback callback);
+  void wait(StreamEvent event, EventCallback callback, Timeout timeout = no_timeout);
+
+  /// Reads in chunks, as Tornado's streaming_callback, but no further than the receiver goes along: `on_chunk` gets
+  /// each chunk, the next one after it accepted the last. Then `done` is called once, from the loop.
+  /// @error in `done` as ReadChunks
+  void read_chunks(const ReadChunks& request, ChunkCallback on_chunk, WriteCallback done);
 
   // -- closing
 
@@ -213,8 +293,23 @@ public:
   /// Why it closed: code closed with reason and real error; CloseReason::none while it is open.
   [[nodiscard]] StreamError error() const noexcept;
 
+  [[nodiscard]] bool connected() const noexcept; ///< it is connected, and not closed
+  /// False from when more than StreamOptions::write_high_water_mark bytes are unsent until write_low_water_mark is
+  /// reached, and on a closed stream.
+  [[nodiscard]] bool writable() const noexcept;
+  [[nodiscard]] std::uint64_t bytes_received() const noexcept; ///< ever, from the transport
+  [[nodiscard]] std::uint64_t bytes_sent() const noexcept;     ///< ever, taken by the transport
+
+  /// The addresses of the connection; empty where there is none, and on a closed stream. Each call asks the system.
+  /// @throws std::system_error (getsockname)
+  [[nodiscard]] Endpoint local_endpoint() const;
+  [[nodiscard]] Endpoint peer_endpoint() const;
+
   /// TCP_NODELAY. Does nothing where there is no such thing, and on a closed stream.
   void set_nodelay(bool value) noexcept;
+
+  /// Probes of the idle connection; see KeepAlive. Does nothing where there is no such thing, and on a closed stream.
+  void set_keep_alive(const KeepAlive& keep_alive) noexcept;
 
   [[nodiscard]] EventLoop& loop() const noexcept;
 
@@ -298,6 +393,33 @@ private:
   using ReadOperation::ReadOperation;
 };
 
+/// co_await returns std::optional<Bytes>, or throws.
+class [[nodiscard]] ChunkAwaitable final : public ReadOperation {
+public:
+  std::optional<Bytes> await_resume();
+
+private:
+  friend class ChunkReader;
+  explicit ChunkAwaitable(ChunkReader& reader);
+  ChunkReader& reader_;
+};
+
+/// The chunks of one ReadChunks, one after the other. Must outlive the chunk that is awaited.
+class [[nodiscard]] ChunkReader {
+public:
+  /// @returns (awaited) the next chunk, at least one byte; nothing after the last
+  /// @throws (awaited) StreamClosedError, TimeoutError, CancelledError, StreamUsageError: what was not returned is
+  ///         unread, and next() may be called again
+  [[nodiscard]] ChunkAwaitable next();
+
+private:
+  friend class IOStream;
+  friend class ChunkAwaitable;
+  ChunkReader(const IOStream& stream, const ReadChunks& request) : stream_{stream}, request_{request} {}
+  IOStream stream_;
+  ReadChunks request_;
+};
+
 /// What the two forms of an awaited write share. Destroying it does not take the write back.
 class WriteOperation : private WriteCompletion {
 public:
@@ -353,6 +475,70 @@ public:
 private:
   friend class IOStream;
   using WriteOperation::WriteOperation;
+};
+
+/// What the forms of an awaited event share. Destroying it while it waits forgets the wait.
+class EventOperation : private EventCompletion {
+public:
+  EventOperation(const EventOperation&) = delete;
+  EventOperation& operator=(const EventOperation&) = delete;
+
+  [[nodiscard]] bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> waiter);
+
+protected:
+  EventOperation(const IOStream& stream, std::variant<StreamEvent, Connect> request, Timeout timeout)
+      : stream_{stream}, request_{std::move(request)}, timeout_{timeout} {}
+  ~EventOperation();
+
+  IOStream stream_;
+  std::variant<StreamEvent, Connect> request_;
+  Timeout timeout_;
+  std::coroutine_handle<> waiter_;
+  std::optional<Result<void>> result_;
+
+private:
+  void on_event(Result<void> result) override;
+};
+
+/// co_await returns Result<void>.
+class [[nodiscard]] EventResultAwaitable final : public EventOperation {
+public:
+  Result<void> await_resume() { return *result_; }
+
+private:
+  friend class EventAwaitable;
+  friend class ConnectAwaitable;
+  using EventOperation::EventOperation;
+};
+
+/// co_await returns nothing or throws.
+class [[nodiscard]] EventAwaitable final : public EventOperation {
+public:
+  void await_resume() { result_->value(); }
+
+  /// The same, not throwing.
+  [[nodiscard]] EventResultAwaitable as_result() && { return {stream_, std::move(request_), timeout_}; }
+
+private:
+  friend class IOStream;
+  using EventOperation::EventOperation;
+};
+
+/// co_await returns the stream or throws.
+class [[nodiscard]] ConnectAwaitable final : public EventOperation {
+public:
+  IOStream await_resume() {
+    result_->value();
+    return stream_;
+  }
+
+  /// The same, not throwing.
+  [[nodiscard]] EventResultAwaitable as_result() && { return {stream_, std::move(request_), timeout_}; }
+
+private:
+  friend class IOStream;
+  using EventOperation::EventOperation;
 };
 
 } // namespace squall

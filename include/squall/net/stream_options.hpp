@@ -8,8 +8,21 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 
 namespace squall {
+
+/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7).
+struct KeepAlive {
+  std::chrono::seconds idle{60};     ///< without traffic until the first probe (TCP_KEEPIDLE); 1 to 32767
+  std::chrono::seconds interval{10}; ///< between two probes (TCP_KEEPINTVL); 1 to 32767
+  int count = 5;                     ///< unanswered probes that break the connection (TCP_KEEPCNT); 1 to 127
+  /// How long sent bytes may stay unacknowledged before the connection breaks (TCP_USER_TIMEOUT); 0: as the system
+  /// has it, which is about 15 minutes.
+  std::chrono::milliseconds user_timeout{0};
+
+  friend bool operator==(const KeepAlive&, const KeepAlive&) = default;
+};
 
 struct StreamOptions {
   /// Upper bound of the unread bytes that a stream keeps; at least 2. A read that would need more fails and
@@ -22,6 +35,12 @@ struct StreamOptions {
   /// Upper bound of the unsent bytes that a stream keeps; at least 1. A write that would pass it is refused
   /// with StreamErrc::buffer_full: nothing of it is queued and the stream stays open.
   std::size_t max_write_buffer_size = 100 * 1024 * 1024;
+
+  /// A stream with more unsent bytes than the high mark is not writable (IOStream::writable) until the low mark is
+  /// reached: for producers that pause (IOStream::wait_writable). They limit nothing. The low mark counts as at most
+  /// the high mark.
+  std::size_t write_high_water_mark = 1024 * 1024;
+  std::size_t write_low_water_mark = 256 * 1024;
 
   /// How long a closed stream goes on handing over bytes whose write was already answered (see
   /// IOStream::write) before it drops them; at least 0 (drop at once).
@@ -39,6 +58,9 @@ struct StreamOptions {
   /// Nagle's algorithm would only add delay; Tornado's default is false. Ignored where the transport is not
   /// TCP.
   bool nodelay = true;
+
+  /// Probes of an idle connection; none: no probes. Ignored where the transport is not TCP.
+  std::optional<KeepAlive> keep_alive = std::nullopt;
 };
 
 } // namespace squall

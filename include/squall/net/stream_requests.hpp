@@ -8,7 +8,10 @@
 #pragma once
 
 #include <squall/net/bytes.hpp>
+#include <squall/net/endpoint.hpp>
+#include <squall/net/errors.hpp>
 #include <squall/net/event_loop.hpp>
+#include <squall/net/file.hpp>
 #include <squall/net/regex.hpp>
 
 #include <cstddef>
@@ -16,6 +19,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 namespace squall {
 
@@ -100,7 +104,31 @@ struct Peek {
   friend bool operator==(const Peek&, const Peek&) = default;
 };
 
-/// Any read.
+/// Reads in chunks of at least one byte, each delivered when the last was accepted: no more than one is held.
+/// @error StreamErrc::closed when the stream ends before `num_bytes` were delivered; without `num_bytes`, when it
+///        closes other than by an orderly end of the peer
+/// @error StreamErrc::timed_out when a chunk does not come within `timeout`, already_reading when another read was
+///        started between two chunks: what was not delivered is unread
+struct ReadChunks {
+  std::optional<std::uint64_t> num_bytes = std::nullopt; ///< in all; none: until the peer ends its side
+  std::size_t chunk_size = 64 * 1024;                    ///< the most that one chunk has; at least 1
+  Timeout timeout = no_timeout;                          ///< of each chunk
+
+  /// How many bytes the next chunk may have; 0: all were delivered.
+  [[nodiscard]] std::size_t next_size() const noexcept {
+    const std::size_t most = chunk_size > 0 ? chunk_size : 1;
+    return num_bytes && *num_bytes < most ? static_cast<std::size_t>(*num_bytes) : most;
+  }
+  /// What it means when the read of a chunk failed so.
+  [[nodiscard]] Result<void> outcome(const StreamError& error) const {
+    const bool whole = error.code == StreamErrc::closed && error.reason == CloseReason::peer_closed;
+    return !num_bytes && whole ? Result<void>{} : Result<void>{error};
+  }
+
+  friend bool operator==(const ReadChunks&, const ReadChunks&) = default;
+};
+
+/// Any read that has one answer.
 using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntilRegex, ReadInto, Peek>;
 
 /// Queues `data` behind what is unsent. Its answer is how a producer keeps pace with a slow peer: while the
@@ -118,6 +146,54 @@ struct Write {
   Timeout timeout = no_timeout;
 
   friend bool operator==(const Write&, const Write&) = default;
+};
+
+/// Several pieces as one write: all of them are queued, or none; answered as Write of the last.
+/// @error as Write
+struct WritePieces {
+  std::vector<Bytes> pieces;
+  Timeout timeout = no_timeout;
+
+  friend bool operator==(const WritePieces&, const WritePieces&) = default;
+};
+
+/// Queues a part of a regular file behind what is unsent; its bytes go from the system's cache to the connection
+/// (sendfile(2)) where the transport can do that, and take no place in the write buffer. Answered when the system took
+/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile.
+/// @error StreamErrc::file_failed when it cannot be opened or read (real error: the errno), or is no regular file
+///        (EINVAL), or ends before the part does (ENODATA); nothing was queued
+/// @error StreamErrc::closed with CloseReason::transport_error when reading fails later (ENODATA: the file became
+///        shorter), since a part may be sent
+/// @error StreamErrc::closed and write_ended as Write
+struct WriteFile {
+  std::variant<std::string, File> file;              ///< a path, or an open file
+  std::uint64_t offset = 0;                          ///< where the part begins
+  std::optional<std::uint64_t> count = std::nullopt; ///< of bytes; none: up to the end that the file has now
+  Timeout timeout = no_timeout;
+
+  friend bool operator==(const WriteFile&, const WriteFile&) = default;
+};
+
+/// Connects a stream that is not connected. Writes may be queued and a read be started before: they wait. `address`
+/// is a number ("192.0.2.1", "::1") or a path, never a name. `server_hostname` is the name that TLS verifies; other
+/// transports ignore it.
+/// @error StreamErrc::closed with the errno (such as ECONNREFUSED) as real error, or with CloseReason::timed_out: the
+///        stream closed
+/// @error StreamErrc::already_connected, and invalid_argument for what is no such address; nothing was started
+struct Connect {
+  Endpoint address;
+  std::string server_hostname = {};
+  Timeout timeout = no_timeout;
+
+  friend bool operator==(const Connect&, const Connect&) = default;
+};
+
+/// What one can wait for on a stream.
+enum class StreamEvent : std::uint8_t {
+  connected, ///< it is connected
+  writable,  ///< IOStream::writable
+  ended,     ///< the peer ended its side, or the stream closed
+  closed,    ///< the stream closed, and everything that was pending is answered
 };
 
 } // namespace squall

@@ -2,19 +2,25 @@
 //
 // transport.hpp: moves a stream's bytes; the interface that Tornado's IOStream subclasses implement.
 //
-// Squall brings a transport over sockets. Write another one to put IOStream on anything that becomes readable
-// and writable.
+// Squall brings transports over sockets and over pipes. Write another one to put IOStream on anything that becomes
+// readable and writable: fileno, close_fd, read_from_fd and write_to_fd are enough; the rest has defaults.
 //
 // Threads    A transport is used by its stream's loop thread only.
 // Ownership  A transport owns its descriptor; its stream owns the transport.
 // Errors     Nothing throws: an operation tells its errno in IoResult.
 #pragma once
 
+#include <squall/net/endpoint.hpp>
+#include <squall/net/errors.hpp>
 #include <squall/net/event_loop.hpp>
 #include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
 
+#include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <system_error>
 
 namespace squall {
@@ -30,17 +36,21 @@ struct IoResult {
   enum class Status : unsigned char {
     done,        ///< `size` bytes were moved, at least one
     would_block, ///< nothing can be moved now; readiness will be told
-    end,         ///< the peer ended its side (reading only)
+    end,         ///< the peer ended its side (reading), or the file ended (send_file)
     failed,      ///< `error` says why; the stream closes
   };
   Status status;
   std::size_t size = 0;
   int error = 0; ///< an errno
+  /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
+  CloseReason reason = CloseReason::none;
 
-  static IoResult moved(std::size_t size) noexcept { return {Status::done, size, 0}; }
-  static IoResult blocked() noexcept { return {Status::would_block, 0, 0}; }
-  static IoResult ended() noexcept { return {Status::end, 0, 0}; }
-  static IoResult failure(int error) noexcept { return {Status::failed, 0, error}; }
+  static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
+  static IoResult blocked() noexcept { return {Status::would_block}; }
+  static IoResult ended() noexcept { return {Status::end}; }
+  static IoResult failure(int error, CloseReason reason = CloseReason::none) noexcept {
+    return {Status::failed, 0, error, reason};
+  }
 };
 
 class Transport {
@@ -61,6 +71,22 @@ public:
   /// empty.
   virtual IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept = 0;
 
+  /// Sends at most `size` bytes (at least 1) of the file `file` from `offset` on, which leaves the descriptor's own
+  /// offset alone. By default it reads them (which may wait for the disk) and calls write_to_fd.
+  virtual IoResult send_file(int file, std::uint64_t offset, std::size_t size) noexcept;
+
+  /// False for a transport that must connect() first.
+  [[nodiscard]] virtual bool connected() const noexcept { return true; }
+
+  /// Begins to connect. @returns 0 when that is done; EINPROGRESS when writability will tell and get_fd_error() say
+  /// how it ended; EINVAL when `address` is not one that it can connect to, and nothing was started; or the errno of
+  /// a failure. `server_hostname` is for transports that verify their peer.
+  virtual int connect(const Endpoint& address, const std::string& server_hostname) noexcept {
+    static_cast<void>(address);
+    static_cast<void>(server_hostname);
+    return EISCONN;
+  }
+
   /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there
   /// is no such thing.
   virtual void shutdown_write() noexcept {}
@@ -75,6 +101,13 @@ public:
   /// TCP_NODELAY where there is such a thing, else nothing.
   virtual void set_nodelay(bool) noexcept {}
 
+  /// SO_KEEPALIVE and TCP_USER_TIMEOUT where there are such things, else nothing.
+  virtual void set_keep_alive(const KeepAlive&) noexcept {}
+
+  /// Our address and the peer's; empty where there is no such thing.
+  [[nodiscard]] virtual Endpoint local_endpoint() const { return {}; }
+  [[nodiscard]] virtual Endpoint peer_endpoint() const { return {}; }
+
   /// Starts and stops telling `watcher` of readiness, edge-triggered. @throws std::system_error
   virtual void watch(EventLoop& loop, Watcher& watcher) { loop.watch(fileno(), watcher); }
   virtual void unwatch(EventLoop& loop, Watcher& watcher) noexcept { loop.unwatch(fileno(), watcher); }
@@ -83,5 +116,15 @@ public:
 /// The transport over a connected stream socket (TCP or unix), which it makes non-blocking.
 /// @throws std::system_error (fcntl)
 std::unique_ptr<Transport> make_socket_transport(Socket socket);
+
+/// A transport that has to connect first: over `socket`, such as one that is bound to a source address, or, where
+/// that is empty, over a socket that connect() makes for the address that it gets.
+/// @throws std::system_error (fcntl)
+std::unique_ptr<Transport> make_unconnected_transport(Socket socket = Socket{});
+
+/// The transport over one end of a pipe, or any other descriptor that poll(2) can wait for. A pipe has one direction:
+/// a read from its writing end, or a write to its reading end, fails with EBADF.
+/// @throws std::system_error (fcntl)
+std::unique_ptr<Transport> make_pipe_transport(Socket descriptor);
 
 } // namespace squall
