@@ -267,7 +267,7 @@ void LoopActor::handle(caf::mailbox_element& message) {
     on_response(message.mid, message.move_content_to_message());
   } else if (ended()) {
     if (message.mid.is_request())
-      Reply{message}.deliver(*this, refusal());
+      refuse(message);
   } else if (is_exit(message)) {
     auto exit = message.content().move_if_unshared<caf::exit_msg>(0);
     unlink_from(exit.source);

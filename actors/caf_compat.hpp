@@ -182,6 +182,8 @@ protected:
   virtual void on_end(const caf::error& reason) = 0;
   /// Monitors and links have been told of the end.
   virtual void after_end() {}
+  /// Answers a request that comes after the end; by default with refusal().
+  virtual void refuse(caf::mailbox_element& request) { Reply{request}.deliver(*this, refusal()); }
   /// What a request gets that comes after the end.
   [[nodiscard]] virtual caf::error refusal() const {
     return caf::make_error(caf::sec::request_receiver_down);

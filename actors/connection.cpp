@@ -3,28 +3,13 @@
 // connection.cpp
 #include "actors/connection.hpp"
 
+#include "actors/connection_parts.hpp"
 #include "actors/coroutine_host.hpp"
 #include <squall/net/log.hpp>
 
 namespace squall {
 
 namespace {
-
-/// The value of a message of one T, taken out where nobody else holds it.
-template <class T>
-T take_content(caf::mailbox_element& message) {
-  return message.content().move_if_unshared<T>(0);
-}
-
-template <class T>
-void answer(Reply& reply, LoopActor& self, Result<T> result) {
-  if (!result)
-    reply.deliver(self, make_error(result.error()));
-  else if constexpr (std::is_void_v<T>)
-    reply.deliver(self);
-  else
-    reply.deliver(self, std::move(*result));
-}
 
 /// What an actor's end says of a failure; empty for an ordinary end.
 std::string failure_of(const caf::error& reason) {
@@ -53,16 +38,19 @@ void Connection::on_message(caf::mailbox_element& message) {
   const bool single = content.size() == 1;
   if (single && content.match_element<Write>(0)) {
     write(message, take_content<Write>(message));
-  } else if (single && read_message(message)) {
-  } else if (single && close_message(message)) {
+  } else if (single && (read_message(message) || write_message(message) || close_message(message) ||
+                        wait_message(message))) {
   } else if (single && content.match_element<CancelRead>(0)) {
     Reply reply{message};
-    stream_.cancel_read(); // may end the actor
+    cancel_read(); // may end the actor
     reply.deliver(*this);
   } else if (single && content.match_element<Info>(0)) {
     Reply{message}.deliver(*this, info());
   } else if (single && content.match_element<SetNodelay>(0)) {
     stream_.set_nodelay(take_content<SetNodelay>(message).value);
+    Reply{message}.deliver(*this);
+  } else if (single && content.match_element<SetKeepAlive>(0)) {
+    stream_.set_keep_alive(take_content<SetKeepAlive>(message).value);
     Reply{message}.deliver(*this);
   } else {
     Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
@@ -94,6 +82,10 @@ bool Connection::close_message(caf::mailbox_element& message) {
 
 /// Starts the read of a message that is one; else returns false.
 bool Connection::read_message(caf::mailbox_element& message) {
+  if (message.content().match_element<SendChunks>(0)) {
+    send_chunks(message, take_content<SendChunks>(message));
+    return true;
+  }
   return try_read<ReadUntil>(message) || try_read<ReadBytes>(message) || try_read<ReadUntilClose>(message) ||
          try_read<ReadUntilRegex>(message) || try_read<Peek>(message) || try_read<ReadInto>(message);
 }
@@ -108,6 +100,10 @@ bool Connection::try_read(caf::mailbox_element& message) {
 
 void Connection::read(caf::mailbox_element& message, ReadRequest request) {
   Reply reply{message};
+  if (chunks_ != nullptr) { // also while its receiver has one
+    reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
+    return;
+  }
   auto result = stream_.start_read(std::move(request), *this);
   if (!result) {
     read_reply_ = std::move(reply);
@@ -133,13 +129,34 @@ void Connection::write(caf::mailbox_element& message, Write request) {
     result = stream_.start_paced_write(std::move(request.data), *this, request.timeout);
   else if (const auto refused = stream_.start_write(std::move(request.data), *this, request.timeout))
     result.emplace(*refused);
+  await_write(std::move(reply), result);
+}
+
+/// Does the write of a message that is one, but Write; else returns false.
+bool Connection::write_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  if (content.match_element<WritePieces>(0)) {
+    Reply reply{message};
+    await_write(std::move(reply), stream_.start_paced_write(take_content<WritePieces>(message), *this));
+    return true;
+  }
+  if (content.match_element<WriteFile>(0)) {
+    Reply reply{message};
+    const auto refused = stream_.start_write_file(take_content<WriteFile>(message), *this);
+    await_write(std::move(reply), refused ? std::optional{Result<void>{*refused}} : std::nullopt);
+    return true;
+  }
+  return false;
+}
+
+/// Answers a write with the result that it has already, or when it has one.
+void Connection::await_write(Reply reply, const std::optional<Result<void>>& result) {
   if (result) {
-    if (!*result && !reply.wanted() && result->error().code == StreamErrc::buffer_full)
+    if (!*result && !reply.wanted() && result->error().code != StreamErrc::closed)
       log_event(LogLevel::warning, "write_dropped",
-                "a write that nobody waits for was refused, since max_write_buffer_size is reached; send "
-                "Write as a "
-                "request and keep pace with its responses",
-                {{"peer", to_string(peer_)}});
+                "a write that nobody waits for was refused; send writes as requests and keep pace with their "
+                "responses",
+                {{"peer", to_string(peer_)}, {"error", to_string(result->error())}});
     answer(reply, *this, *result);
     return;
   }
@@ -180,7 +197,11 @@ StreamInfo Connection::info() const {
           stream_.reading(),
           stream_.writing(),
           stream_.unread_size(),
-          stream_.unsent_size()};
+          stream_.unsent_size(),
+          stream_.local_endpoint(),
+          stream_.writable(),
+          stream_.bytes_received(),
+          stream_.bytes_sent()};
 }
 
 // -- handlers
@@ -253,6 +274,8 @@ void Connection::handler_ended(const std::string& failure) {
 }
 
 void Connection::on_response(caf::message_id id, caf::message response) {
+  if (chunks_ != nullptr && chunks_->take_response(id, response))
+    return;
   if (coroutine_ != nullptr)
     coroutine_->on_response(id, std::move(response));
 }
@@ -263,7 +286,7 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 /// instead.
 void Connection::end_with_stream() {
   if (!ended() && stream_.closed() && stream_.unread_size() == 0 && coroutine_ == nullptr &&
-      pending_writes_.empty())
+      pending_writes_.empty() && chunks_ == nullptr)
     quit(make_error(stream_.error()));
 }
 
@@ -273,9 +296,19 @@ void Connection::on_end(const caf::error&) {
   coroutine_ = nullptr; // objects in it may send requests, which are refused
   stream_.set_close_callback(nullptr);
   stream_.forget_read(*this);
+  if (chunks_ != nullptr)
+    stream_.forget_read(*chunks_);
+  for (const auto& wait : waits_)
+    stream_.forget_wait(*wait);
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
   std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
+  if (const auto transfer = std::move(chunks_))
+    transfer->reply().deliver(*this, refusal());
+  for (const auto& wait : std::exchange(waits_, {}))
+    answer_wait(*wait, wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed
+                           ? Result<void>{}
+                           : Result<void>{close_error_});
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};

@@ -37,12 +37,15 @@ public:
 
 private:
   friend class CoroutineHost;
+  class Wait;
+  class ChunkTransfer;
 
   void on_message(caf::mailbox_element& message) override;
   void on_response(caf::message_id id, caf::message response) override;
   void on_down(caf::down_msg& down) override;
   void on_end(const caf::error& reason) override;
   void after_end() override;
+  void refuse(caf::mailbox_element& request) override;
   [[nodiscard]] caf::error refusal() const override { return make_error(close_error_); }
 
   void on_read(Result<Bytes> result) override;
@@ -52,8 +55,17 @@ private:
   template <class Request>
   bool try_read(caf::mailbox_element& message);
   void read(caf::mailbox_element& message, ReadRequest request);
+  bool write_message(caf::mailbox_element& message);
   void write(caf::mailbox_element& message, Write request);
+  void await_write(Reply reply, const std::optional<Result<void>>& result);
+  bool wait_message(caf::mailbox_element& message);
+  template <class Start>
+  void wait(caf::mailbox_element& message, StreamEvent event, Start start);
   bool close_message(caf::mailbox_element& message);
+  void answer_wait(Wait& wait, const Result<void>& result);
+  void send_chunks(caf::mailbox_element& message, SendChunks request);
+  void end_chunks(const caf::error& error);
+  void cancel_read();
   void close(caf::mailbox_element& message, bool abort);
   [[nodiscard]] StreamInfo info() const;
 
@@ -73,6 +85,9 @@ private:
   std::vector<Reply> pending_writes_;
   std::size_t first_write_ = 0; ///< those before it are answered
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
+
+  std::vector<std::unique_ptr<Wait>> waits_;
+  std::unique_ptr<ChunkTransfer> chunks_; ///< of the SendChunks that is under way
 
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;

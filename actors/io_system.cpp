@@ -105,6 +105,13 @@ public:
     });
   }
 
+  StreamActor spawn_stream(const StreamOptions& options) {
+    return spawn_on_loop<StreamActor>([&](const auto& unit) {
+      IOStream stream{unit->loop(), options};
+      return make_loop_actor<Connection>(unit, std::move(stream), Endpoint{}, nullptr)->strong_ref();
+    });
+  }
+
   [[nodiscard]] std::size_t thread_count() const noexcept { return units_->size(); }
   [[nodiscard]] caf::actor_system& system() const noexcept { return system_; }
 
@@ -156,6 +163,8 @@ ListenerActor IOSystem::spawn_listener(Handler handler, const StreamOptions& opt
 StreamActor IOSystem::spawn_stream(Socket socket, Endpoint peer, const StreamOptions& options) {
   return impl_->spawn_stream(std::move(socket), std::move(peer), options);
 }
+
+StreamActor IOSystem::spawn_stream(const StreamOptions& options) { return impl_->spawn_stream(options); }
 
 std::size_t IOSystem::thread_count() const noexcept { return impl_->thread_count(); }
 

@@ -40,8 +40,9 @@ public:
     constexpr std::size_t most_pieces = 64;
     std::array<iovec, most_pieces> vector;
     count = std::min(count, most_pieces);
-    std::transform(pieces, pieces + count, vector.begin(),
-                   [](const IoSlice& piece) { return iovec{const_cast<void*>(piece.data), piece.size}; });
+    std::transform(pieces, pieces + count, vector.begin(), [](const IoSlice& piece) {
+      return iovec{const_cast<void*>(piece.data), piece.size};
+    });
     const SigpipeGuard guard; // a pipe knows no MSG_NOSIGNAL
     ssize_t written;
     do

@@ -46,6 +46,9 @@ public:
   /// @throws std::system_error when the socket cannot be used
   [[nodiscard]] StreamActor spawn_stream(Socket socket, Endpoint peer, const StreamOptions& options = {});
 
+  /// A stream actor, without a handler, that is not connected yet: send it Connect.
+  [[nodiscard]] StreamActor spawn_stream(const StreamOptions& options = {});
+
   [[nodiscard]] std::size_t thread_count() const noexcept;
   [[nodiscard]] caf::actor_system& system() const noexcept;
 

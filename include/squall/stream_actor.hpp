@@ -23,19 +23,27 @@
 
 namespace squall {
 
-using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),      //
-                               caf::result<Bytes>(ReadInto),       //
-                               caf::result<Bytes>(ReadUntil),      //
-                               caf::result<Bytes>(ReadUntilRegex), //
-                               caf::result<Bytes>(ReadUntilClose), //
-                               caf::result<Bytes>(Peek),           //
-                               caf::result<void>(CancelRead),      //
-                               caf::result<void>(Write),           //
-                               caf::result<void>(ShutdownWrite),   //
-                               caf::result<void>(Close),           //
-                               caf::result<void>(CloseAfterFlush), //
-                               caf::result<void>(Abort),           //
-                               caf::result<void>(SetNodelay),      //
+using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),        //
+                               caf::result<Bytes>(ReadInto),         //
+                               caf::result<Bytes>(ReadUntil),        //
+                               caf::result<Bytes>(ReadUntilRegex),   //
+                               caf::result<Bytes>(ReadUntilClose),   //
+                               caf::result<Bytes>(Peek),             //
+                               caf::result<void>(CancelRead),        //
+                               caf::result<void>(SendChunks),        //
+                               caf::result<void>(Connect),           //
+                               caf::result<void>(Write),             //
+                               caf::result<void>(WritePieces),       //
+                               caf::result<void>(WriteFile),         //
+                               caf::result<void>(AwaitWritable),     //
+                               caf::result<void>(AwaitEnd),          //
+                               caf::result<StreamError>(AwaitClose), //
+                               caf::result<void>(ShutdownWrite),     //
+                               caf::result<void>(Close),             //
+                               caf::result<void>(CloseAfterFlush),   //
+                               caf::result<void>(Abort),             //
+                               caf::result<void>(SetNodelay),        //
+                               caf::result<void>(SetKeepAlive),      //
                                caf::result<StreamInfo>(Info)>;
 
 } // namespace squall

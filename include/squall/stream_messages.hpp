@@ -2,9 +2,9 @@
 //
 // stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
 //
-// The reads and Write are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket and
-// ReadInto, whose sockets and buffers belong to one process, can be sent to another node once init_messages
-// has been called.
+// The reads, the writes and Connect are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket,
+// ReadInto and WriteFile, whose sockets, buffers and files belong to one process, can be sent to another node once
+// init_messages has been called.
 //
 // Ownership  Messages own what they hold; Bytes are shared and immutable.
 #pragma once
@@ -12,6 +12,7 @@
 #include <squall/net/endpoint.hpp>
 #include <squall/net/errors.hpp>
 #include <squall/net/socket.hpp>
+#include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
 
 #include <caf/all.hpp>
@@ -54,6 +55,45 @@ struct CancelRead {
   friend bool operator==(const CancelRead&, const CancelRead&) = default;
 };
 
+/// Reads as `read` says and sends each chunk to `receiver`, as a request; the next when that is answered, with whatever:
+/// the receiver's pace holds the peer back. Answered when everything was accepted.
+/// @error as ReadChunks; and the error with which the receiver refused a chunk, such as caf::sec::request_receiver_down:
+///        that chunk is lost, what follows it is unread
+struct SendChunks {
+  ReadChunks read;
+  caf::actor receiver;
+};
+/// What the receiver gets; at least one byte.
+struct Chunk {
+  Bytes data;
+  friend bool operator==(const Chunk&, const Chunk&) = default;
+};
+
+/// Answered when the stream is writable; see IOStream::wait_writable. A producer that sends it before each Write stays
+/// near the high mark. @error StreamErrc::closed, timed_out
+struct AwaitWritable {
+  Timeout timeout = no_timeout;
+  friend bool operator==(const AwaitWritable&, const AwaitWritable&) = default;
+};
+
+/// Answered when the peer has ended its side, or the stream closed; see IOStream::wait_end. @error
+/// StreamErrc::timed_out
+struct AwaitEnd {
+  Timeout timeout = no_timeout;
+  friend bool operator==(const AwaitEnd&, const AwaitEnd&) = default;
+};
+
+/// Answered when the stream is closed, also when it is already, with a StreamError that says why.
+struct AwaitClose {
+  friend bool operator==(const AwaitClose&, const AwaitClose&) = default;
+};
+
+/// Probes of the idle connection; see KeepAlive.
+struct SetKeepAlive {
+  KeepAlive value;
+  friend bool operator==(const SetKeepAlive&, const SetKeepAlive&) = default;
+};
+
 /// TCP_NODELAY on or off; does nothing where there is no such thing.
 struct SetNodelay {
   bool value = true;
@@ -72,6 +112,10 @@ struct StreamInfo {
   bool writing = false;          ///< there are unsent bytes
   std::uint64_t unread_size = 0; ///< bytes
   std::uint64_t unsent_size = 0; ///< bytes
+  Endpoint local;                ///< empty on a closed stream
+  bool writable = false;         ///< see IOStream::writable
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;
 };
 
 // -- to a listener
@@ -160,8 +204,21 @@ struct OptionalField {
 inline std::int64_t count_of(const Duration& time) { return time.count(); }
 inline std::int64_t size_of(const std::size_t& size) { return static_cast<std::int64_t>(size); }
 
+inline std::int64_t count_of_bytes(const std::uint64_t& count) { return static_cast<std::int64_t>(count); }
+
 inline Timeout to_timeout(const OptionalField<Duration>& field) {
   return field.present ? Timeout{Duration{field.number}} : no_timeout;
+}
+
+/// Fields and a timeout.
+template <class Inspector, class Request, class... Fields>
+typename Inspector::result_type inspect_timed(Inspector& f, const char* name, Request& x, Fields&... fields) {
+  OptionalField<Duration> timeout{x.timeout, count_of};
+  return f(caf::meta::type_name(name), fields..., timeout.present, timeout.number,
+           caf::meta::load_callback([&] {
+             x.timeout = to_timeout(timeout);
+             return caf::error{};
+           }));
 }
 
 /// The bounds that reads of an unknown length share.
@@ -227,10 +284,69 @@ typename Inspector::result_type inspect(Inspector& f, ReadUntilRegex& x) {
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ReadUntilClose& x) {
+  return detail::inspect_timed(f, "squall::ReadUntilClose", x);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReadChunks& x) {
+  detail::OptionalField<std::uint64_t> num_bytes{x.num_bytes, detail::count_of_bytes};
+  std::uint64_t chunk_size = x.chunk_size;
   detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
-  return f(caf::meta::type_name("squall::ReadUntilClose"), timeout.present, timeout.number,
-           caf::meta::load_callback([&] {
+  return f(caf::meta::type_name("squall::ReadChunks"), num_bytes.present, num_bytes.number, chunk_size,
+           timeout.present, timeout.number, caf::meta::load_callback([&] {
+             x.num_bytes = num_bytes.present ? std::optional{static_cast<std::uint64_t>(num_bytes.number)}
+                                             : std::nullopt;
+             x.chunk_size = static_cast<std::size_t>(chunk_size);
              x.timeout = detail::to_timeout(timeout);
+             return caf::error{};
+           }));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, SendChunks& x) {
+  return f(caf::meta::type_name("squall::SendChunks"), x.read, x.receiver);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Chunk& x) {
+  return f(caf::meta::type_name("squall::Chunk"), x.data);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, WritePieces& x) {
+  return detail::inspect_timed(f, "squall::WritePieces", x, x.pieces);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Connect& x) {
+  return detail::inspect_timed(f, "squall::Connect", x, x.address, x.server_hostname);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, AwaitWritable& x) {
+  return detail::inspect_timed(f, "squall::AwaitWritable", x);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, AwaitEnd& x) {
+  return detail::inspect_timed(f, "squall::AwaitEnd", x);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, AwaitClose&) {
+  return f(caf::meta::type_name("squall::AwaitClose"));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, SetKeepAlive& x) {
+  std::int64_t idle = x.value.idle.count();
+  std::int64_t interval = x.value.interval.count();
+  std::int32_t count = x.value.count;
+  std::int64_t user_timeout = x.value.user_timeout.count();
+  return f(caf::meta::type_name("squall::SetKeepAlive"), idle, interval, count, user_timeout,
+           caf::meta::load_callback([&] {
+             x.value = {std::chrono::seconds{idle}, std::chrono::seconds{interval}, count,
+                        std::chrono::milliseconds{user_timeout}};
+             return caf::error{};
+           }));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, StreamError& x) {
+  caf::error error = make_error(x);
+  return f(caf::meta::type_name("squall::StreamError"), error, caf::meta::load_callback([&] {
+             if (const auto found = stream_error(error))
+               x = *found;
              return caf::error{};
            }));
 }
@@ -240,12 +356,7 @@ typename Inspector::result_type inspect(Inspector& f, CancelRead&) {
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, Write& x) {
-  detail::OptionalField<Duration> timeout{x.timeout, detail::count_of};
-  return f(caf::meta::type_name("squall::Write"), x.data, timeout.present, timeout.number,
-           caf::meta::load_callback([&] {
-             x.timeout = detail::to_timeout(timeout);
-             return caf::error{};
-           }));
+  return detail::inspect_timed(f, "squall::Write", x, x.data);
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, Close&) {
@@ -286,7 +397,7 @@ typename Inspector::result_type inspect(Inspector& f, Endpoint& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, StreamInfo& x) {
   return f(caf::meta::type_name("squall::StreamInfo"), x.peer, x.closed, x.reading, x.writing, x.unread_size,
-           x.unsent_size);
+           x.unsent_size, x.local, x.writable, x.bytes_received, x.bytes_sent);
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, BindOptions& x) {
@@ -322,10 +433,15 @@ typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
 CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
 
 CAF_ADD_TYPE_ID(squall, (squall::Abort))
+CAF_ADD_TYPE_ID(squall, (squall::AwaitClose))
+CAF_ADD_TYPE_ID(squall, (squall::AwaitEnd))
+CAF_ADD_TYPE_ID(squall, (squall::AwaitWritable))
 CAF_ADD_TYPE_ID(squall, (squall::Bytes))
 CAF_ADD_TYPE_ID(squall, (squall::CancelRead))
+CAF_ADD_TYPE_ID(squall, (squall::Chunk))
 CAF_ADD_TYPE_ID(squall, (squall::Close))
 CAF_ADD_TYPE_ID(squall, (squall::CloseAfterFlush))
+CAF_ADD_TYPE_ID(squall, (squall::Connect))
 CAF_ADD_TYPE_ID(squall, (squall::Endpoint))
 CAF_ADD_TYPE_ID(squall, (squall::Info))
 CAF_ADD_TYPE_ID(squall, (squall::Listen))
@@ -333,18 +449,24 @@ CAF_ADD_TYPE_ID(squall, (squall::ListenerInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Listening))
 CAF_ADD_TYPE_ID(squall, (squall::Peek))
 CAF_ADD_TYPE_ID(squall, (squall::ReadBytes))
+CAF_ADD_TYPE_ID(squall, (squall::ReadChunks))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntil))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilRegex))
 CAF_ADD_TYPE_ID(squall, (squall::Regex))
+CAF_ADD_TYPE_ID(squall, (squall::SendChunks))
+CAF_ADD_TYPE_ID(squall, (squall::SetKeepAlive))
 CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
 CAF_ADD_TYPE_ID(squall, (squall::ShutdownWrite))
 CAF_ADD_TYPE_ID(squall, (squall::Stop))
+CAF_ADD_TYPE_ID(squall, (squall::StreamError))
 CAF_ADD_TYPE_ID(squall, (squall::StreamInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Write))
+CAF_ADD_TYPE_ID(squall, (squall::WritePieces))
 
 CAF_END_TYPE_ID_BLOCK(squall)
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSocket)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSockets)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::ReadInto)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::WriteFile)

@@ -56,6 +56,22 @@ TEST_F(Messages, StreamRequestsTravel) {
   EXPECT_EQ(travel(ReadUntil{"", 0}), (ReadUntil{"", 0}));
   EXPECT_EQ(travel(ReadUntil{"x", std::size_t{1} << 40}), (ReadUntil{"x", std::size_t{1} << 40}));
   EXPECT_EQ(travel(ReadUntilClose{}), ReadUntilClose{});
+  const ReadChunks chunks{std::uint64_t{1} << 40, 7, std::chrono::seconds{3}};
+  EXPECT_EQ(travel(chunks), chunks);
+  EXPECT_EQ(travel(ReadChunks{}), ReadChunks{});
+  const caf::actor receiver = system_.spawn([](caf::event_based_actor*) {});
+  EXPECT_EQ(caf::make_message(SendChunks{chunks, receiver}).get_as<SendChunks>(0).receiver, receiver);
+  EXPECT_EQ(travel(Chunk{every_byte}), Chunk{every_byte});
+  const WritePieces pieces{{"a", every_byte, ""}, std::chrono::seconds{3}};
+  EXPECT_EQ(travel(pieces), pieces);
+  const Connect connect{{"::1", 80, AddressFamily::ipv6}, "example.com", std::chrono::seconds{3}};
+  EXPECT_EQ(travel(connect), connect);
+  EXPECT_EQ(travel(AwaitWritable{std::chrono::seconds{3}}), AwaitWritable{std::chrono::seconds{3}});
+  EXPECT_EQ(travel(AwaitEnd{}), AwaitEnd{});
+  EXPECT_EQ(travel(AwaitClose{}), AwaitClose{});
+  const SetKeepAlive keep_alive{
+      {std::chrono::seconds{1}, std::chrono::seconds{2}, 3, std::chrono::milliseconds{4}}};
+  EXPECT_EQ(travel(keep_alive), keep_alive);
   EXPECT_EQ(travel(Close{}), Close{});
   EXPECT_EQ(travel(Info{}), Info{});
   EXPECT_EQ(travel(Stop{}), Stop{});
@@ -66,13 +82,17 @@ TEST_F(Messages, StreamRequestsTravel) {
 TEST_F(Messages, EndpointsAndInfosTravel) {
   const Endpoint peer{"::1", 65535, AddressFamily::ipv6};
   EXPECT_EQ(travel(peer), peer);
-  const auto info = travel(StreamInfo{peer, true, false, true, std::uint64_t{1} << 50, 7});
+  const auto info = travel(StreamInfo{peer, true, false, true, std::uint64_t{1} << 50, 7, peer, true, 8, 9});
   EXPECT_EQ(info.peer, peer);
   EXPECT_TRUE(info.closed);
   EXPECT_FALSE(info.reading);
   EXPECT_TRUE(info.writing);
   EXPECT_EQ(info.unread_size, std::uint64_t{1} << 50);
   EXPECT_EQ(info.unsent_size, 7U);
+  EXPECT_EQ(info.local, peer);
+  EXPECT_TRUE(info.writable);
+  EXPECT_EQ(info.bytes_received, 8U);
+  EXPECT_EQ(info.bytes_sent, 9U);
   const auto listening = travel(Listening{{peer, {"/run/x", 0, AddressFamily::unix_domain}}});
   EXPECT_EQ(listening.endpoints, (std::vector<Endpoint>{peer, {"/run/x", 0, AddressFamily::unix_domain}}));
   const auto listener = travel(ListenerInfo{{peer}, 1, 2, 3});

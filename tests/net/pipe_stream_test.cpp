@@ -126,14 +126,17 @@ TEST_F(PipeTest, LeavesASignalOfOthersPending) {
 TEST_F(PipeTest, HasOneDirection) {
   TestRead read{writer, ReadBytes{1}};
   await(read);
-  EXPECT_EQ(read.error(), (StreamError{StreamErrc::closed, CloseReason::transport_error, system_error(EBADF)}));
+  EXPECT_EQ(read.error(),
+            (StreamError{StreamErrc::closed, CloseReason::transport_error, system_error(EBADF)}));
   TestWrite write{reader, "x"};
   await(write);
-  EXPECT_EQ(write.error(), (StreamError{StreamErrc::closed, CloseReason::transport_error, system_error(EBADF)}));
+  EXPECT_EQ(write.error(),
+            (StreamError{StreamErrc::closed, CloseReason::transport_error, system_error(EBADF)}));
 }
 
 TEST_F(PipeTest, RefusesARegularFile) {
-  EXPECT_THROW((PipeIOStream{loop, Socket{::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)}}), std::system_error);
+  EXPECT_THROW((PipeIOStream{loop, Socket{::open("/proc/self/exe", O_RDONLY | O_CLOEXEC)}}),
+               std::system_error);
   EXPECT_THROW((PipeIOStream{loop, Socket{}}), std::system_error);
 }
 

@@ -172,12 +172,13 @@ TEST_F(ConnectTest, ThrowsInACoroutineWhenItIsRefused) {
 
 TEST_F(ConnectTest, RefusesWhatIsNoAddressAndLeavesTheStreamAsItWas) {
   IOStream stream{loop};
-  const std::vector<Endpoint> wrong{{"localhost", 80, AddressFamily::ipv4},
-                                    {"127.0.0.1", 80, AddressFamily::ipv6},
-                                    {"", 80, AddressFamily::ipv4},
-                                    {std::string{"127.0.0.1\0", 10}, 80, AddressFamily::ipv4},
-                                    {"", 0, AddressFamily::unix_domain},
-                                    {std::string(sizeof(sockaddr_un::sun_path), 'x'), 0, AddressFamily::unix_domain}};
+  const std::vector<Endpoint> wrong{
+      {"localhost", 80, AddressFamily::ipv4},
+      {"127.0.0.1", 80, AddressFamily::ipv6},
+      {"", 80, AddressFamily::ipv4},
+      {std::string{"127.0.0.1\0", 10}, 80, AddressFamily::ipv4},
+      {"", 0, AddressFamily::unix_domain},
+      {std::string(sizeof(sockaddr_un::sun_path), 'x'), 0, AddressFamily::unix_domain}};
   for (const Endpoint& endpoint : wrong) {
     TestWait connect{stream, Connect{endpoint}};
     ASSERT_TRUE(connect.answered()) << endpoint.address;
@@ -321,7 +322,9 @@ TEST_F(ConnectTest, SetsItsOptionsWhenItIsConnected) {
   stream.set_keep_alive({.idle = 7s, .interval = 3s, .count = 2, .user_timeout = 1500ms});
   auto owned = make_unconnected_transport();
   Transport* transport = owned.get();
-  IOStream other{loop, std::move(owned), {.keep_alive = KeepAlive{.idle = 7s, .interval = 3s, .count = 2, .user_timeout = 1500ms}}};
+  IOStream other{loop,
+                 std::move(owned),
+                 {.keep_alive = KeepAlive{.idle = 7s, .interval = 3s, .count = 2, .user_timeout = 1500ms}}};
   TestWait connect{other, Connect{address}};
   await(connect);
   const auto option = [&](int level, int name) {
@@ -354,7 +357,8 @@ TEST_F(ConnectTest, ReachesUnixSocketsByPathAndByAbstractName) {
     std::copy(name.begin(), name.end(), bound.sun_path);
     if (name.front() == '@')
       bound.sun_path[0] = '\0';
-    const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name.front() == '@' ? 0 : 1));
+    const auto size =
+        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size() + (name.front() == '@' ? 0 : 1));
     ASSERT_EQ(::bind(server.fd(), reinterpret_cast<sockaddr*>(&bound), size), 0) << name;
     ASSERT_EQ(::listen(server.fd(), 8), 0);
     IOStream stream{loop};

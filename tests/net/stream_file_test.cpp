@@ -171,8 +171,9 @@ TEST_P(WriteFileTest, ClosesTheStreamWhenTheFileBecomesShorter) {
     peer().receive();
     return write.answered();
   }));
-  EXPECT_EQ(write.error(), (StreamError{StreamErrc::closed, CloseReason::transport_error,
-                                        {ENODATA, std::generic_category()}}));
+  EXPECT_EQ(
+      write.error(),
+      (StreamError{StreamErrc::closed, CloseReason::transport_error, {ENODATA, std::generic_category()}}));
 }
 
 TEST_P(WriteFileTest, IsHandedOverByACloseThatFlushes) {

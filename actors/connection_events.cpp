@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// connection_events.cpp: requests to a stream actor that wait for an event, and reads in chunks.
+#include "actors/connection_parts.hpp"
+
+namespace squall {
+
+void Connection::answer_wait(Wait& wait, const Result<void>& result) {
+  if (result && wait.event() == StreamEvent::closed)
+    wait.reply().deliver(*this, ended() ? close_error_ : stream_.error());
+  else
+    answer(wait.reply(), *this, result);
+}
+
+/// Does what a message that asks for an event says, when it is one; else returns false.
+bool Connection::wait_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  const auto wait_for = [&](StreamEvent event, Timeout timeout) {
+    wait(message, event, [&](Wait& completion) { return stream_.start_wait(event, completion, timeout); });
+    return true;
+  };
+  if (content.match_element<Connect>(0)) {
+    const auto request = take_content<Connect>(message);
+    wait(message, StreamEvent::connected, [&](Wait& completion) {
+      auto result = stream_.start_connect(request, completion);
+      if (!result || *result)
+        peer_ = request.address;
+      return result;
+    });
+    return true;
+  }
+  if (content.match_element<AwaitWritable>(0))
+    return wait_for(StreamEvent::writable, take_content<AwaitWritable>(message).timeout);
+  if (content.match_element<AwaitEnd>(0))
+    return wait_for(StreamEvent::ended, take_content<AwaitEnd>(message).timeout);
+  if (content.match_element<AwaitClose>(0))
+    return wait_for(StreamEvent::closed, no_timeout);
+  return false;
+}
+
+template <class Start>
+void Connection::wait(caf::mailbox_element& message, StreamEvent event, Start start) {
+  auto wait = std::make_unique<Wait>(*this, event, Reply{message});
+  if (const auto result = start(*wait))
+    answer_wait(*wait, *result);
+  else
+    waits_.push_back(std::move(wait));
+}
+
+/// The actor has ended: only why can still be told.
+void Connection::refuse(caf::mailbox_element& request) {
+  if (request.content().size() == 1 && request.content().match_element<AwaitClose>(0))
+    Reply{request}.deliver(*this, close_error_);
+  else
+    LoopActor::refuse(request);
+}
+
+// -- chunks
+
+void Connection::send_chunks(caf::mailbox_element& message, SendChunks request) {
+  Reply reply{message};
+  if (chunks_ != nullptr || stream_.reading()) {
+    reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
+    return;
+  }
+  chunks_ = std::make_unique<ChunkTransfer>(*this, std::move(request), std::move(reply));
+  chunks_->read_next();
+}
+
+/// The SendChunks is over; no error: everything was accepted.
+void Connection::end_chunks(const caf::error& error) {
+  const caf::strong_actor_ptr keep = strong_ref();
+  const auto transfer = std::move(chunks_);
+  if (error)
+    transfer->reply().deliver(*this, error);
+  else
+    transfer->reply().deliver(*this);
+  end_with_stream();
+}
+
+void Connection::cancel_read() {
+  if (chunks_ != nullptr && !stream_.reading()) // its receiver has a chunk
+    end_chunks(make_error(StreamError{StreamErrc::cancelled, CloseReason::none, {}}));
+  else
+    stream_.cancel_read();
+}
+
+} // namespace squall

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// connection_parts.hpp: what a stream actor keeps of requests that wait for an event, and of a SendChunks.
+#pragma once
+
+#include "actors/connection.hpp"
+
+#include <algorithm>
+
+namespace squall {
+
+/// The value of a message of one T, taken out where nobody else holds it.
+template <class T>
+T take_content(caf::mailbox_element& message) {
+  return message.content().move_if_unshared<T>(0);
+}
+
+template <class T>
+void answer(Reply& reply, LoopActor& self, Result<T> result) {
+  if (!result)
+    reply.deliver(self, make_error(result.error()));
+  else if constexpr (std::is_void_v<T>)
+    reply.deliver(self);
+  else
+    reply.deliver(self, std::move(*result));
+}
+
+/// A request that waits for an event of the stream.
+class Connection::Wait final : public EventCompletion {
+public:
+  Wait(Connection& actor, StreamEvent event, Reply reply)
+      : actor_{actor}, event_{event}, reply_{std::move(reply)} {}
+
+  void on_event(Result<void> result) override {
+    const caf::strong_actor_ptr keep = actor_.strong_ref();
+    auto& waits = actor_.waits_;
+    const auto found =
+        std::find_if(waits.begin(), waits.end(), [this](const auto& wait) { return wait.get() == this; });
+    const auto self = std::move(*found);
+    waits.erase(found);
+    actor_.answer_wait(*self, result);
+  }
+  [[nodiscard]] StreamEvent event() const noexcept { return event_; }
+  [[nodiscard]] Reply& reply() noexcept { return reply_; }
+
+private:
+  Connection& actor_;
+  StreamEvent event_;
+  Reply reply_;
+};
+
+/// One SendChunks: reads a chunk, sends it, and goes on when it is accepted.
+class Connection::ChunkTransfer final : public ReadCompletion {
+public:
+  ChunkTransfer(Connection& actor, SendChunks request, Reply reply)
+      : actor_{actor}, request_{std::move(request)}, reply_{std::move(reply)} {}
+
+  void read_next() {
+    waiting_for_ = {};
+    const std::size_t size = request_.read.next_size();
+    if (size == 0)
+      return actor_.end_chunks({});
+    auto result = actor_.stream_.start_read(ReadBytes{size, true, request_.read.timeout}, *this);
+    if (result)
+      on_read(std::move(*result));
+  }
+
+  void on_read(Result<Bytes> result) override {
+    if (!result) {
+      const auto outcome = request_.read.outcome(result.error());
+      return actor_.end_chunks(outcome ? caf::error{} : make_error(outcome.error()));
+    }
+    if (request_.read.num_bytes)
+      *request_.read.num_bytes -= result->size();
+    waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
+                                       caf::make_message(Chunk{std::move(*result)}));
+  }
+
+  /// Takes the receiver's answer, when it is that; else returns false.
+  bool take_response(caf::message_id id, const caf::message& response) {
+    if (id != waiting_for_)
+      return false;
+    if (response.match_elements<caf::error>())
+      actor_.end_chunks(response.get_as<caf::error>(0));
+    else
+      read_next();
+    return true;
+  }
+  [[nodiscard]] Reply& reply() noexcept { return reply_; }
+
+private:
+  Connection& actor_;
+  SendChunks request_;
+  Reply reply_;
+  caf::message_id waiting_for_;
+};
+
+} // namespace squall
