@@ -30,6 +30,8 @@ std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& en
     send_unsent(bytes_per_turn);
     if (closed_)
       return error();
+    if (!writers_.empty()) // what was sent now is answered, also when the transport is blocked again
+      loop_.at_end_of_turn(flush_task_);
     if (!room())
       return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   }
