@@ -65,11 +65,6 @@ public:
   }
 
 private:
-  /// Counts the calls of one callback.
-  struct Called {
-    int times = 0;
-  };
-
   template <class... Parts>
   void note(const Parts&... parts) {
     journal_.note(parts...);
@@ -263,13 +258,13 @@ private:
   }
 
   void set_callback(ModelSide& side) {
-    Called& called = callbacks_.emplace_back();
+    int& called = callbacks_.emplace_back(0); // how often it ran
     if (dice_.chance(50)) {
       note(side.name, " sets its end callback");
       last_end_callback_[&side == &b_] = &called;
       side.stream.set_end_callback([this, &side, &called] {
         note(side.name, " is told of the end");
-        journal_.check(++called.times == 1, "an end callback runs once");
+        journal_.check(++called == 1, "an end callback runs once");
         journal_.check(side.closed() || side.peer->ends(), "an end that nobody caused");
       });
       return;
@@ -279,7 +274,7 @@ private:
     side.stream.set_close_callback(
         [this, &side, &called] {
           note(side.name, " is told of the close");
-          journal_.check(++called.times == 1, "a close callback runs once");
+          journal_.check(++called == 1, "a close callback runs once");
           journal_.check(side.closed(), "a close callback of an open stream");
           journal_.check(side.reading == nullptr && side.writing.empty(), "a close is told last");
         },
@@ -453,9 +448,9 @@ private:
                          [](const auto& write) { return write.answers == 1; });
     });
     testing_support::run_turns(loop_, 4);
-    for (const Called* called :
+    for (const int* called :
          {last_close_callback_[0], last_close_callback_[1], last_end_callback_[0], last_end_callback_[1]})
-      journal_.check(called == nullptr || called->times == 1, "a callback did not run");
+      journal_.check(called == nullptr || *called == 1, "a callback did not run");
     for (const auto& log : logs_)
       journal_.check(!in_memory_ || (log->closes == 1 && !log->watched), "a transport is left open");
   }
@@ -474,9 +469,9 @@ private:
   std::array<std::shared_ptr<MemoryTransport::Log>, 2> logs_;
   std::deque<ModelRead> reads_;
   std::deque<ModelWrite> writes_;
-  std::deque<Called> callbacks_;
-  std::array<Called*, 2> last_close_callback_{};
-  std::array<Called*, 2> last_end_callback_{};
+  std::deque<int> callbacks_;
+  std::array<const int*, 2> last_close_callback_{};
+  std::array<const int*, 2> last_end_callback_{};
   ModelSide a_;
   ModelSide b_;
   EventLoop loop_{&clock_};
