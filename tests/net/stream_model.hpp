@@ -11,9 +11,24 @@
 
 #include <algorithm>
 #include <deque>
+#include <random>
 #include <sstream>
 
 namespace squall::testing_support {
+
+class Dice {
+public:
+  explicit Dice(std::uint64_t seed) : random_{seed} {}
+  std::size_t up_to(std::size_t most) { return random_() % (most + 1); }
+  bool chance(std::size_t percent) { return up_to(99) < percent; }
+  template <class T>
+  T one_of(std::initializer_list<T> values) {
+    return values.begin()[up_to(values.size() - 1)];
+  }
+
+private:
+  std::mt19937_64 random_;
+};
 
 /// The operations of an episode, and whether all went as the model says.
 class Journal {

@@ -9,27 +9,12 @@
 #include <squall/net/log.hpp>
 
 #include <cstdlib>
-#include <random>
 
 namespace squall {
 
 namespace {
 
 using namespace testing_support;
-
-class Dice {
-public:
-  explicit Dice(std::uint64_t seed) : random_{seed} {}
-  std::size_t up_to(std::size_t most) { return random_() % (most + 1); }
-  bool chance(std::size_t percent) { return up_to(99) < percent; }
-  template <class T>
-  T one_of(std::initializer_list<T> values) {
-    return values.begin()[up_to(values.size() - 1)];
-  }
-
-private:
-  std::mt19937_64 random_;
-};
 
 /// Two streams that are connected, some operations on them, and their end.
 class Episode {
@@ -77,6 +62,15 @@ private:
       auto ours = std::make_unique<MemoryTransport>(memory_, memory_->a);
       auto theirs = std::make_unique<MemoryTransport>(memory_, memory_->b);
       logs_ = {ours->log, theirs->log};
+      a_.stream = IOStream{loop_, std::move(ours), options_};
+      b_.stream = IOStream{loop_, std::move(theirs), options_};
+    } else if (std::string_view{factory.name} == "Unix") {
+      auto [ours, theirs] = make_socket_pair();
+      for (const Socket* socket : {&ours, &theirs}) { // small, so that writes block
+        const int size = 8192;
+        journal_.check(::setsockopt(socket->fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0,
+                       "setsockopt");
+      }
       a_.stream = IOStream{loop_, std::move(ours), options_};
       b_.stream = IOStream{loop_, std::move(theirs), options_};
     } else {
@@ -425,7 +419,7 @@ private:
         }
         told = told || side->gone();
       }
-      return done[0] && done[1];
+      return done[0] && done[1] && (!both_open || (a_.closed() && b_.closed()));
     });
     const auto orderly = [&](const ModelSide& side) {
       return side.reason == CloseReason::peer_closed && !side.may_lose(clock_.now());
