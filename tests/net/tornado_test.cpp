@@ -135,14 +135,14 @@ TEST_P(TornadoTest, AnEmptyWriteIsDone) {
 
 TEST_P(TornadoTest, AnEndDoesNotOvertakeData) {
   connect({.read_chunk_size = 256});
-  run([](IOStream reader, IOStream writer, EventLoop&) -> Task<> {
+  run([](IOStream reader, IOStream writer) -> Task<> {
     co_await writer.write(Bytes{std::string(512, 'A')});
     EXPECT_EQ(co_await reader.read_bytes(256), std::string(256, 'A'));
     writer.close();
     for (int i = 0; i < 10; ++i)
       co_await sleep_for(0ms);
     EXPECT_EQ(co_await reader.read_bytes(256), std::string(256, 'A'));
-  }(rs, ws, loop));
+  }(rs, ws));
 }
 
 TEST_P(TornadoTest, ADelimiterThatComesWithTheEndIsFound) {
