@@ -32,8 +32,8 @@ public:
     options_.half_close = dice_.chance(50);
     connect(factory);
     note("max_buffer_size ", options_.max_buffer_size, ", chunk ", options_.read_chunk_size,
-         ", max_write_buffer_size ", options_.max_write_buffer_size, ", half_close ", options_.half_close,
-         ", linger ", options_.linger_timeout.count());
+         ", max_write_buffer_size ", options_.max_write_buffer_size, ", half_close ", a_.options.half_close,
+         b_.options.half_close, ", linger ", options_.linger_timeout.count());
   }
 
   /// Makes at most `steps` operations; returns how many it made.
@@ -56,14 +56,16 @@ private:
   }
 
   void connect(const StreamFactory& factory) {
+    a_.options = b_.options = options_;
     if (in_memory_) {
       memory_ = std::make_shared<MemoryConnection>();
       memory_->a.capacity = memory_->b.capacity = 1 + scale_ / 4 + dice_.up_to(4 * scale_);
+      b_.options.half_close = dice_.chance(50);
       auto ours = std::make_unique<MemoryTransport>(memory_, memory_->a);
       auto theirs = std::make_unique<MemoryTransport>(memory_, memory_->b);
       logs_ = {ours->log, theirs->log};
-      a_.stream = IOStream{loop_, std::move(ours), options_};
-      b_.stream = IOStream{loop_, std::move(theirs), options_};
+      a_.stream = IOStream{loop_, std::move(ours), a_.options};
+      b_.stream = IOStream{loop_, std::move(theirs), b_.options};
     } else if (std::string_view{factory.name} == "Unix") {
       auto [ours, theirs] = make_socket_pair();
       for (const Socket* socket : {&ours, &theirs}) { // small, so that writes block
@@ -71,8 +73,8 @@ private:
         journal_.check(::setsockopt(socket->fd(), SOL_SOCKET, SO_SNDBUF, &size, sizeof size) == 0,
                        "setsockopt");
       }
-      a_.stream = IOStream{loop_, std::move(ours), options_};
-      b_.stream = IOStream{loop_, std::move(theirs), options_};
+      a_.stream = IOStream{loop_, std::move(ours), a_.options};
+      b_.stream = IOStream{loop_, std::move(theirs), b_.options};
     } else {
       std::tie(a_.stream, b_.stream) = factory.make_pair(loop_, options_);
     }
@@ -80,7 +82,6 @@ private:
     b_.name = "B";
     a_.peer = &b_;
     b_.peer = &a_;
-    a_.options = b_.options = options_;
   }
 
   // -- operations
