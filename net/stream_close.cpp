@@ -194,8 +194,10 @@ void StreamCore::release_transport() noexcept {
 void StreamCore::finish_close() {
   while (!writers_.empty())
     answer_first_writer(sent(writers_[first_writer_].end) ? Result<void>{} : Result<void>{error()});
-  finished_ = true;
-  deref(); // of shut, or of set_close_callback; the caller holds another
+  if (end_callback_ == nullptr) { // otherwise an answer has set it: it is deferred, and this comes once more
+    finished_ = true;
+    deref(); // of shut, or of a late callback; the caller holds another
+  }
   if (const auto callback = std::exchange(close_callback_, nullptr))
     callback();
   answer_waits();
@@ -215,8 +217,11 @@ void StreamCore::set_close_callback(std::function<void()> callback, EndNotice no
 
 void StreamCore::set_end_callback(std::function<void()> callback) {
   end_callback_ = std::move(callback);
-  if (read_ended_ || closed_)
-    loop_.defer(deferred_task_);
+  if (end_callback_ == nullptr || !(read_ended_ || closed_))
+    return;
+  if (std::exchange(finished_, false)) // the late one is told though the last handle goes
+    ref();
+  loop_.defer(deferred_task_);
 }
 
 void StreamCore::set_nodelay(bool value) noexcept {

@@ -33,6 +33,8 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
     send_unsent(bytes_per_turn);
     if (closed_)
       return error();
+    if (!writers_.empty()) // what was sent now is answered, also when the transport is blocked again
+      loop_.at_end_of_turn(flush_task_);
     if (!room())
       return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   }

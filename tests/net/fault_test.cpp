@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// fault_test.cpp: a conversation in which the n-th call of the transport meets a fault, for each n, until it
+// fault_test.cpp: conversations in which the n-th call of the transport meets a fault, for each n, until one
 // passes untouched. Nothing hangs, nothing is answered twice, and no acknowledged byte is lost where the
-// connection lives.
+// connection lives. Faults of the system calls themselves are in system_call_fault_test.cpp.
+#include "tests/net/fault_tour.hpp"
 #include "tests/net/memory_transport.hpp"
 #include "tests/net/support.hpp"
 #include <squall/net/task.hpp>
 
+#include <array>
 #include <cerrno>
 #include <memory>
 #include <string>
@@ -181,6 +183,83 @@ TEST_F(FaultTest, EveryCallMayMoveOneByteOnly) {
   ASSERT_TRUE(run_until(loop, [&] { return seen.client_ends + seen.server_ends == 2; }));
   EXPECT_EQ(seen.server_read, all());
   EXPECT_EQ(seen.client_read + line(lines), all());
+}
+
+/// A client that uses every operation.
+class FaultTourTest : public testing::TestWithParam<TourEnd> {
+protected:
+  struct Run {
+    std::shared_ptr<FaultPlan> client_faults = std::make_shared<FaultPlan>();
+    std::shared_ptr<FaultPlan> server_faults = std::make_shared<FaultPlan>();
+  };
+
+  /// Runs the tour for each n until no call meets the fault any more.
+  template <class Check>
+  void for_each_call(Fault fault, bool of_server, Check check) {
+    for (int n = 0;; ++n) {
+      SCOPED_TRACE("fault at call " + std::to_string(n) + (of_server ? " of the server" : " of the client"));
+      Run run;
+      FaultPlan& plan = *(of_server ? run.server_faults : run.client_faults);
+      plan.fail_at = n;
+      plan.fault = fault;
+      ManualClock clock;
+      EventLoop loop{&clock};
+      const auto connection = std::make_shared<MemoryConnection>();
+      connection->a.capacity = connection->b.capacity = 70; // so that writes block, too
+      const StreamOptions options{.read_chunk_size = 16, .half_close = true};
+      auto ours = std::make_unique<MemoryTransport>(connection, connection->a, run.client_faults);
+      auto theirs = std::make_unique<MemoryTransport>(connection, connection->b, run.server_faults);
+      const std::array logs{ours->log, theirs->log};
+      Tour tour{loop, clock, GetParam(), IOStream{loop, std::move(ours), options},
+                IOStream{loop, std::move(theirs), options}};
+      tour.run();
+      tour.expect_sound();
+      for (const auto& log : logs) {
+        EXPECT_EQ(log->closes, 1) << "the transport";
+        EXPECT_FALSE(log->watched);
+      }
+      if (!plan.met()) {
+        EXPECT_GT(n, 30) << "the tour makes enough calls to be worth it";
+        tour.expect_complete();
+        return;
+      }
+      check(tour);
+      if (HasFailure())
+        return;
+    }
+  }
+
+  void expect_untouched(Fault fault) {
+    for (const bool of_server : {false, true})
+      for_each_call(fault, of_server, [](const Tour& tour) { tour.expect_complete(); });
+  }
+
+  void expect_failure(int error, CloseReason reason) {
+    for_each_call({Fault::Kind::error, error}, false, [&](const Tour& tour) {
+      if (tour.complete) // the fault came when everything was done
+        return;
+      EXPECT_EQ(tour.failure.reason, reason);
+      EXPECT_EQ(tour.failure.real_error, (std::error_code{error, std::generic_category()}));
+    });
+    for_each_call({Fault::Kind::error, error}, true, [&](const Tour& tour) {
+      EXPECT_TRUE(tour.complete || tour.failure.reason == CloseReason::reset)
+          << "the client sees a reset: " << to_string(tour.failure);
+    });
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Ends, FaultTourTest, testing::ValuesIn(all_tour_ends),
+                         [](const auto& tested) { return name_of(tested.param); });
+
+TEST_P(FaultTourTest, ACallThatWouldBlockChangesNothing) { expect_untouched({Fault::Kind::would_block}); }
+
+TEST_P(FaultTourTest, ACallThatMovesOneByteChangesNothing) { expect_untouched({Fault::Kind::one_byte}); }
+
+TEST_P(FaultTourTest, AResetFailsTheOperationThatMeetsIt) { expect_failure(ECONNRESET, CloseReason::reset); }
+
+TEST_P(FaultTourTest, ABrokenPipeFailsTheOperationThatMeetsIt) { expect_failure(EPIPE, CloseReason::reset); }
+
+TEST_P(FaultTourTest, ASystemWithoutBuffersFailsTheOperationThatMeetsIt) {
+  expect_failure(ENOBUFS, CloseReason::transport_error);
 }
 
 } // namespace

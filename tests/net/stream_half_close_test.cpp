@@ -233,6 +233,28 @@ TEST_P(SidesTest, TellTheEndWithTheCloseWithoutHalfClose) {
   EXPECT_EQ(order, "read end late ");
 }
 
+TEST_P(SidesTest, TellTheEndToOneWhoAsksAfterTheCloseAndGoes) {
+  stream().close();
+  run_turns(loop);
+  stream().set_end_callback([this] { ++ends; });
+  link.stream = IOStream{};
+  run_turns(loop);
+  EXPECT_EQ(ends, 1);
+}
+
+TEST_P(SidesTest, TellTheEndToOneWhoAsksInTheLastAnswerAndGoes) {
+  static_cast<void>(fill_connection());
+  TestWrite pending{stream(), "more"};
+  pending.then = [this] {
+    stream().set_end_callback([this] { ++ends; });
+    link.stream = IOStream{};
+  };
+  stream().close();
+  run_turns(loop);
+  EXPECT_EQ(pending.error(), closed_by(CloseReason::local_close));
+  EXPECT_EQ(ends, 1);
+}
+
 TEST_P(SidesTest, TellTheEndWhenTheStreamIsClosedHere) {
   count_callbacks();
   stream().close();

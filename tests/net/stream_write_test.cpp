@@ -138,6 +138,23 @@ TEST_P(WriteTest, MakesRoomWithinATurnWhereTheSystemTakesIt) {
   EXPECT_EQ(peer().received, expected);
 }
 
+TEST_P(WriteTest, IsAnsweredThoughWhatFollowsFillsTheConnectionAgain) {
+  constexpr std::size_t limit = 2 * 1024 * 1024;
+  relink({.max_write_buffer_size = limit});
+  while (stream().unsent_size() == 0) {
+    static_cast<void>(stream().write(Bytes{pattern(50'000)}));
+    loop.run_once();
+  }
+  TestWrite write{stream(), Bytes{pattern(1000)}};
+  static_cast<void>(stream().write(Bytes{pattern(limit / 2)}));
+  peer().receive(); // there is room again, which the loop has not told
+  TestWrite refused{stream(), Bytes{pattern(limit)}};
+  EXPECT_EQ(refused.error().code, StreamErrc::buffer_full);
+  run_turns(loop);
+  EXPECT_TRUE(write.succeeded()) << "it is sent, and the peer need not read on";
+  stream().cancel_write(write);
+}
+
 TEST_P(WriteTest, IsSentAllTheSameWhenItsAnswerIsCancelled) {
   TestWrite first{stream(), "one "};
   TestWrite second{stream(), "two "};
