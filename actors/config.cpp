@@ -243,13 +243,45 @@ void read_listen(const Value& value, std::vector<ListenOptions>& target) {
     read_listener({entries[i].value, value.pointer + '/' + std::to_string(i), value.problems}, target[i]);
 }
 
+/// A time that TCP takes in whole seconds.
+void read_seconds(const Value& value, std::chrono::seconds& target) {
+  const std::string allowed =
+      R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
+  constexpr std::uint64_t second = 1000;
+  constexpr std::uint64_t greatest = 9 * 3600 * second;
+  std::optional<std::uint64_t> time;
+  if (value.node.kind == ConfigNode::Kind::string) {
+    time = read_quantity(value, time_units, allowed);
+    if (!time)
+      return;
+  }
+  if (time && *time >= second && *time <= greatest && *time % second == 0)
+    target = std::chrono::seconds{*time / second};
+  else
+    value.refuse(allowed);
+}
+
+void read_keep_alive(const Value& value, std::optional<KeepAlive>& target) {
+  KeepAlive& keep_alive = target.emplace();
+  read_object(value, {{"idle", [&](const Value& v) { read_seconds(v, keep_alive.idle); }},
+                      {"interval", [&](const Value& v) { read_seconds(v, keep_alive.interval); }},
+                      {"count", [&](const Value& v) { read_whole(v, keep_alive.count, 1, 127); }},
+                      {"user_timeout", [&](const Value& v) { read_time(v, keep_alive.user_timeout); }}});
+}
+
 void read_stream(const Value& value, StreamOptions& target) {
-  read_object(value, {{"max_buffer_size", [&](const Value& v) { read_size(v, target.max_buffer_size, 2); }},
-                      {"read_chunk_size", [&](const Value& v) { read_size(v, target.read_chunk_size, 1); }},
-                      {"max_write_buffer_size",
-                       [&](const Value& v) { read_size(v, target.max_write_buffer_size, 1); }},
-                      {"linger_timeout", [&](const Value& v) { read_time(v, target.linger_timeout); }},
-                      {"nodelay", [&](const Value& v) { read_bool(v, target.nodelay); }}});
+  read_object(
+      value,
+      {{"max_buffer_size", [&](const Value& v) { read_size(v, target.max_buffer_size, 2); }},
+       {"read_chunk_size", [&](const Value& v) { read_size(v, target.read_chunk_size, 1); }},
+       {"max_write_buffer_size", [&](const Value& v) { read_size(v, target.max_write_buffer_size, 1); }},
+       {"write_high_water_mark", [&](const Value& v) { read_size(v, target.write_high_water_mark, 0); }},
+       {"write_low_water_mark", [&](const Value& v) { read_size(v, target.write_low_water_mark, 0); }},
+       {"linger_timeout", [&](const Value& v) { read_time(v, target.linger_timeout); }},
+       {"half_close", [&](const Value& v) { read_bool(v, target.half_close); }},
+       {"idle_timeout", [&](const Value& v) { read_time(v, target.idle_timeout); }},
+       {"nodelay", [&](const Value& v) { read_bool(v, target.nodelay); }},
+       {"keep_alive", [&](const Value& v) { read_keep_alive(v, target.keep_alive); }}});
 }
 
 void read_level(const Value& value, LogLevel& target) {

@@ -86,6 +86,8 @@ const std::string level_allowed = R"(one of "debug", "info", "warning", "error",
 const std::string format_allowed = R"(one of "text", "json")";
 const std::string time_allowed =
     R"(a time from "0ms" to "24h": a string with one of the units ms, s, m, h, like "250ms" or "10s")";
+const std::string seconds_allowed =
+    R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
 const std::string root_keys = R"(one of "listen", "io_threads", "stream", "log")";
 
 std::string size_allowed(std::size_t least) {
@@ -146,7 +148,9 @@ TEST(ParseConfig, ReadsEveryKey) {
     ],
     "io_threads": 2,
     "stream": {"max_buffer_size": 1000, "read_chunk_size": "64B", "max_write_buffer_size": "2KiB",
-               "linger_timeout": "250ms", "nodelay": false},
+               "write_high_water_mark": 0, "write_low_water_mark": "1KiB", "half_close": true,
+               "linger_timeout": "250ms", "idle_timeout": "2m", "nodelay": false,
+               "keep_alive": {"idle": "1s", "interval": "9h", "count": 127, "user_timeout": "5s"}},
     "log": {"level": "debug", "format": "json"}
   })");
   ASSERT_EQ(config.listen.size(), 2u);
@@ -165,7 +169,12 @@ TEST(ParseConfig, ReadsEveryKey) {
   EXPECT_EQ(config.stream.read_chunk_size, 64u);
   EXPECT_EQ(config.stream.max_write_buffer_size, 2048u);
   EXPECT_EQ(config.stream.linger_timeout, 250ms);
+  EXPECT_EQ(config.stream.write_high_water_mark, 0u);
+  EXPECT_EQ(config.stream.write_low_water_mark, 1024u);
+  EXPECT_TRUE(config.stream.half_close);
+  EXPECT_EQ(config.stream.idle_timeout, 2min);
   EXPECT_FALSE(config.stream.nodelay);
+  EXPECT_EQ(config.stream.keep_alive, (KeepAlive{1s, 9h, 127, 5s}));
   EXPECT_EQ(config.log.level, LogLevel::debug);
   EXPECT_EQ(config.log.format, LogFormat::json);
 }
@@ -287,6 +296,45 @@ TEST(ConfigBounds, OfLingerTimeout) {
   for (const std::string value : {R"("86400001ms")", R"("86401s")", R"("1441m")", R"("25h")", R"("-1s")"})
     EXPECT_EQ(problems_of(stream_with("linger_timeout", value)),
               problem("/stream/linger_timeout", value, time_allowed));
+}
+
+TEST(ConfigBounds, OfIdleTimeoutAndMarks) {
+  for (const std::string key : {"idle_timeout", "linger_timeout"})
+    EXPECT_EQ(problems_of(stream_with(key, R"("86400001ms")")),
+              problem("/stream/" + key, R"("86400001ms")", time_allowed));
+  for (const std::string key : {"write_high_water_mark", "write_low_water_mark"}) {
+    EXPECT_EQ(problems_of(stream_with(key, "0")), Lines{});
+    EXPECT_EQ(problems_of(stream_with(key, R"("1TiB")")), Lines{});
+    EXPECT_EQ(problems_of(stream_with(key, R"("1025GiB")")),
+              problem("/stream/" + key, R"("1025GiB")", size_allowed(0)));
+  }
+}
+
+TEST(ConfigBounds, OfKeepAlive) {
+  const auto keep_alive_with = [](const std::string& key, const std::string& value) {
+    return stream_with("keep_alive", "{\"" + key + "\": " + value + "}");
+  };
+  EXPECT_EQ(parse_config(stream_with("keep_alive", "{}")).stream.keep_alive, KeepAlive{});
+  EXPECT_EQ(parse_config("{}").stream.keep_alive, std::nullopt);
+  for (const std::string key : {"idle", "interval"}) {
+    for (const std::string value : {R"("1s")", R"("1000ms")", R"("9h")"})
+      EXPECT_EQ(problems_of(keep_alive_with(key, value)), Lines{});
+    for (const std::string value : {R"("0s")", R"("999ms")", R"("1001ms")", R"("32401s")", "60", "true"})
+      EXPECT_EQ(problems_of(keep_alive_with(key, value)),
+                problem("/stream/keep_alive/" + key, value, seconds_allowed));
+    EXPECT_EQ(problems_of(keep_alive_with(key, R"("60")")),
+              problem("/stream/keep_alive/" + key, R"("60" without a unit)", seconds_allowed));
+  }
+  EXPECT_EQ(problems_of(keep_alive_with("count", "127")), Lines{});
+  for (const std::string value : {"0", "128"})
+    EXPECT_EQ(problems_of(keep_alive_with("count", value)),
+              problem("/stream/keep_alive/count", value, "a whole number from 1 to 127"));
+  EXPECT_EQ(problems_of(keep_alive_with("user_timeout", R"("25h")")),
+            problem("/stream/keep_alive/user_timeout", R"("25h")", time_allowed));
+  EXPECT_EQ(problems_of(keep_alive_with("idel", R"("1s")")),
+            problem("/stream/keep_alive/idel", "an unknown key", R"("idle", the nearest known key)"));
+  expect_wrong_types([](const std::string& value) { return stream_with("keep_alive", value); },
+                     "/stream/keep_alive", "an object", {"{}", R"({"a": 1})"});
 }
 
 // Each would be in bounds if numbers wrapped at 2^64.
@@ -503,7 +551,8 @@ TEST(ConfigKeys, AnUnknownOneIsComparedWithThoseOfItsObject) {
             R"(one of "address", "port", "family", "backlog", "reuse_port")");
   EXPECT_EQ(
       allowed_by(stream_with("x", "1")),
-      R"(one of "max_buffer_size", "read_chunk_size", "max_write_buffer_size", "linger_timeout", "nodelay")");
+      R"(one of "max_buffer_size", "read_chunk_size", "max_write_buffer_size", "write_high_water_mark", )"
+      R"("write_low_water_mark", "linger_timeout", "half_close", "idle_timeout", "nodelay", "keep_alive")");
 }
 
 TEST(ConfigKeys, AnUnknownOneWithNothingNearNamesAllKnown) {

@@ -72,11 +72,10 @@ TEST_F(StreamEventsTest, ConnectConnectsAndKeepsWhatWasWrittenBefore) {
 
 TEST_F(StreamEventsTest, ARefusedConnectEndsTheActor) {
   Endpoint nobody;
-  {
-    nobody = bind_sockets(0, "127.0.0.1").front().local_endpoint();
-  }
+  { nobody = bind_sockets(0, "127.0.0.1").front().local_endpoint(); }
   const StreamActor stream = io_->spawn_stream();
-  EXPECT_EQ(ask<Done>(stream, Connect{{"no number", 1, AddressFamily::ipv4}}).code(), StreamErrc::invalid_argument);
+  EXPECT_EQ(ask<Done>(stream, Connect{{"no number", 1, AddressFamily::ipv4}}).code(),
+            StreamErrc::invalid_argument);
   const auto refused = ask<Done>(stream, Connect{nobody});
   ASSERT_TRUE(stream_closed(refused.error));
   EXPECT_EQ(stream_closed(refused.error)->real_error(), std::errc::connection_refused);
@@ -219,12 +218,16 @@ TEST_F(StreamEventsTest, SendChunksWaitsForItsReceiver) {
 
 TEST_F(StreamEventsTest, SendChunksEndsWithItsReceiver) {
   auto [stream, client, fd] = connect();
-  const Receiver refusing = receiver([](auto*) { return caf::result<void>{caf::make_error(caf::sec::invalid_argument)}; });
+  const Receiver refusing =
+      receiver([](auto*) { return caf::result<void>{caf::make_error(caf::sec::invalid_argument)}; });
   client.send("123456");
-  EXPECT_EQ(ask<Done>(stream, SendChunks{{.chunk_size = 2}, refusing.actor}).error, caf::sec::invalid_argument);
+  EXPECT_EQ(ask<Done>(stream, SendChunks{{.chunk_size = 2}, refusing.actor}).error,
+            caf::sec::invalid_argument);
   end(refusing);
-  wait_until([&] { return ask<Done>(stream, SendChunks{{.num_bytes = 1, .chunk_size = 1}, refusing.actor}).error ==
-                          caf::sec::request_receiver_down; });
+  wait_until([&] {
+    return ask<Done>(stream, SendChunks{{.num_bytes = 1, .chunk_size = 1}, refusing.actor}).error ==
+           caf::sec::request_receiver_down;
+  });
   EXPECT_EQ(ask<Done>(stream, SendChunks{{.num_bytes = 1}, caf::actor{}}).error, caf::sec::invalid_argument);
   EXPECT_FALSE(ask<StreamInfo>(stream, Info{}).value->closed);
 }
