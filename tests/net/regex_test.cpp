@@ -46,6 +46,7 @@ TEST(Regex, EndsAtTheFirstByteThatCompletesAMatch) {
   EXPECT_EQ(found_in_whole("\\r?\\n\\r?\\n", "head\r\n\r\nbody\n\n"), 8u);
   EXPECT_EQ(found_in_whole("a", "xyz"), std::nullopt);
   EXPECT_EQ(found_in_whole(".", "\xff"), 1u) << "bytes, not UTF-8 characters";
+  EXPECT_EQ(found_in_whole("\xe9|\xe9\xe9z", "a\xe9\xe9"), 2u) << "where RE2 2022-06-01 finds nothing";
 }
 
 TEST(Regex, FindsTheSameForEverySplitOfAShortText) {
