@@ -82,6 +82,8 @@ private:
 Automaton::Automaton(PatternProgram program) : program_{std::move(program)} {
   classify();
   tabulate();
+  if (!table_.empty())
+    find_only_begin();
 }
 
 void Automaton::classify() {
@@ -134,6 +136,15 @@ void Automaton::tabulate() {
   }
 }
 
+void Automaton::find_only_begin() {
+  std::string begins;
+  for (std::size_t byte = 0; byte < class_of_.size(); ++byte)
+    if (table_[class_of_[byte]] != 0)
+      begins += static_cast<char>(byte);
+  if (begins.size() == 1)
+    only_begin_ = begins.front();
+}
+
 /// Where `byte` leads from the branches `from`, and a match that begins behind it. A match ends with it: true.
 bool Automaton::step(const Branches& from, unsigned char byte, Reach& reach) const {
   reach.at(false, byte == '\n');
@@ -149,6 +160,8 @@ std::optional<std::size_t> Automaton::find_end(std::string_view piece, RegexProg
     return follow(piece, progress);
   std::uint32_t row = progress.row_;
   for (std::size_t i = 0; i < piece.size(); ++i) {
+    if (row == 0 && only_begin_ && (i = piece.find(*only_begin_, i)) == piece.npos)
+      break;
     row = table_[row + class_of_[static_cast<unsigned char>(piece[i])]];
     if (row == found)
       return i + 1;

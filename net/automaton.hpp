@@ -33,12 +33,14 @@ private:
 
   void classify();
   void tabulate();
+  void find_only_begin();
   [[nodiscard]] bool step(const Branches& from, unsigned char byte, Reach& reach) const;
   [[nodiscard]] std::optional<std::size_t> follow(std::string_view piece, RegexProgress& progress) const;
 
   PatternProgram program_;
   std::array<std::uint8_t, 256> class_of_{}; ///< bytes of one class are alike to every instruction
   std::size_t class_count_ = 0;
+  std::optional<char> only_begin_;   ///< the only byte that leaves the first row, if there is just one
   std::vector<std::uint32_t> table_; ///< for each row and class of byte where the next row begins, or `found`
 };
 
