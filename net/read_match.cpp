@@ -36,6 +36,7 @@ void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
 void ReadMatch::start(ReadRequest request, std::size_t max_buffer_size) noexcept {
   request_ = std::move(request);
   searched_ = 0;
+  regex_progress_ = {};
   limit_error_ = StreamErrc::unsatisfiable_read;
   limit_policy_ = LimitPolicy::close;
   if (auto* until = std::get_if<ReadUntil>(&request_))
@@ -80,8 +81,8 @@ ReadMatch::Outcome ReadMatch::find_delimiter(const ReadUntil& request, std::stri
 ReadMatch::Outcome ReadMatch::find_match(const ReadUntilRegex& request, std::string_view unread) {
   using Kind = Outcome::Kind;
   const std::string_view window = unread.substr(0, *request.max_bytes);
-  if (const auto end = request.regex.find_end(window, searched_))
-    return {Kind::satisfied, *end};
+  if (const auto end = request.regex.find_end(window.substr(searched_), regex_progress_))
+    return {Kind::satisfied, searched_ + *end};
   if (window.size() < unread.size())
     return {Kind::unsatisfiable};
   searched_ = window.size();

@@ -58,7 +58,8 @@ private:
   Outcome find_match(const ReadUntilRegex& request, std::string_view unread);
 
   ReadRequest request_;
-  std::size_t searched_ = 0; ///< a delimiter does not begin, a match does not end before this position
+  std::size_t searched_ = 0;     ///< a delimiter does not begin, a match does not end before this position
+  RegexProgress regex_progress_; ///< at searched_
   StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
   LimitPolicy limit_policy_ = LimitPolicy::close;
 };

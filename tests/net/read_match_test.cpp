@@ -116,6 +116,40 @@ TEST(ReadMatch, SearchesNoByteTwiceBeyondTheDelimitersLength) {
     ASSERT_EQ(matcher.find(std::string_view{input}.substr(0, size)).kind, Kind::wants_more);
 }
 
+TEST(ReadMatch, LooksAtEachByteOnceForARegex) {
+  // Linear cost: what was searched may change under the search, and nothing is found anew or lost.
+  for (const std::string pattern :
+       {"ab", "a{3}b", "a.*b", "[a-z]+\\d+\\r\\n", " [^\\n]*\\n\\n", "(?m)^a.*b", "a.{20}b"}) {
+    const Regex regex{pattern};
+    const std::string_view input = "aa b12\r\nac abab aaab\n\nabcdefghijklmnopqrstab1\r\n";
+    const auto whole = match(ReadUntilRegex{regex}, input, {input.size()});
+    ASSERT_EQ(whole.kind, Kind::satisfied);
+    for (const char other : {'b', '\n', '1'}) {
+      ReadMatch matcher;
+      matcher.start(ReadUntilRegex{regex}, greatest_buffer);
+      std::string unread;
+      ReadMatch::Outcome outcome{Kind::wants_more};
+      while (outcome.kind == Kind::wants_more && unread.size() < input.size()) {
+        std::fill(unread.begin(), unread.end(), other);
+        unread += input[unread.size()];
+        outcome = matcher.find(unread);
+      }
+      SCOPED_TRACE(pattern + " over " + other);
+      expect_same(outcome, whole);
+    }
+  }
+}
+
+TEST(ReadMatch, EndsAMatchOfARegexWithinMaxBytes) {
+  for (const char* pattern : {"bc+d", "b.*d", "b.{2}d"})
+    for (const std::vector<std::size_t>& ends : {std::vector<std::size_t>{6}, {1, 2, 3, 4, 5, 6}, {4, 6}}) {
+      SCOPED_TRACE(pattern);
+      expect_same(match(ReadUntilRegex{Regex{pattern}, 5}, "abccde", ends), {Kind::satisfied, 5});
+      expect_same(match(ReadUntilRegex{Regex{pattern}, 4}, "abccde", ends), {Kind::unsatisfiable, 0});
+    }
+  expect_same(match(ReadUntilRegex{Regex{"b.*d"}, 5}, "abccc", {5}), {Kind::wants_more, 0});
+}
+
 TEST(ReadMatch, TakesExactlyTheBytesAskedFor) {
   expect_same(match(ReadBytes{4}, "abc", {3}), {Kind::wants_more, 0});
   expect_same(match(ReadBytes{4}, "abcd", {4}), {Kind::satisfied, 4});
@@ -148,6 +182,12 @@ TEST(ReadMatch, ForgetsTheLastReadWhenTheNextBegins) {
   EXPECT_EQ(matcher.find("abcdef").kind, Kind::wants_more);
   matcher.start(ReadUntil{"b", std::nullopt}, greatest_buffer);
   expect_same(matcher.find("abcdef"), {Kind::satisfied, 2});
+  for (const char* pattern : {"b.*f", "b.{20}f"}) {
+    matcher.start(ReadUntilRegex{Regex{pattern}}, greatest_buffer);
+    EXPECT_EQ(matcher.find("abcde").kind, Kind::wants_more);
+    matcher.start(ReadUntilRegex{Regex{pattern}}, greatest_buffer);
+    EXPECT_EQ(matcher.find("f").kind, Kind::wants_more);
+  }
 }
 
 TEST(ReadMatch, RefusesAnEmptyDelimiter) {
