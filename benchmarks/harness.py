@@ -236,15 +236,16 @@ def seconds_of(pid):
 
 
 class Disturbance:
-    """How much of a core other processes use while one server and its load run."""
+    """How much of a core other processes use while one server, if there is one, and its load run."""
 
-    def __init__(self, server_pid):
+    def __init__(self, server_pid=None):
         self._pid = server_pid
         self._began = time.monotonic()
         self._before = self._others()
 
     def _others(self):
-        return busy_seconds() - seconds_of(self._pid) - seconds_of(None)
+        server = 0 if self._pid is None else seconds_of(self._pid)
+        return busy_seconds() - server - seconds_of(None)
 
     def share(self):
         """To be called when the load has ended and the server has not."""
