@@ -14,6 +14,7 @@
 #include "load_options.hpp"
 #include "message_pool.hpp"
 #include "processor_time.hpp"
+#include "raw_socket.hpp"
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -47,35 +48,8 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-int checked(int result, const char* call) {
-  if (result < 0)
-    throw std::system_error(errno, std::generic_category(), call);
-  return result;
-}
-
-class Descriptor {
-public:
-  Descriptor() = default;
-
-  explicit Descriptor(int fd) : fd_{fd} {}
-
-  Descriptor(Descriptor&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-
-  ~Descriptor() {
-    if (fd_ >= 0)
-      close(fd_);
-  }
-
-  int get() const { return fd_; }
-
-private:
-  int fd_ = -1;
-};
+using bench::checked;
+using bench::Descriptor;
 
 struct Connection {
   Descriptor socket;
@@ -170,8 +144,7 @@ private:
   void begin_opening(Connection& connection) {
     connection.socket = Descriptor{socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     const int fd = checked(connection.socket.get(), "socket");
-    const int on = 1;
-    checked(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "setsockopt TCP_NODELAY");
+    bench::set_nodelay(fd);
     if (connect(fd, reinterpret_cast<const sockaddr*>(&peer_), sizeof peer_) < 0 && errno != EINPROGRESS)
       throw_failed(connection, "connect", errno);
     epoll_event event{};

@@ -3,11 +3,11 @@
 // load_options.hpp: the command line of bench_load.
 #pragma once
 
-#include <charconv>
+#include "command_line.hpp"
+
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <sys/types.h>
@@ -17,7 +17,7 @@ namespace bench {
 enum class LoadMode { echo, idle };
 
 struct LoadOptions {
-  using Duration = std::chrono::nanoseconds;
+  using Duration = bench::Duration;
 
   std::string address = "127.0.0.1"; ///< numeric, IPv4, loopback
   std::uint16_t port = 0;            ///< required
@@ -32,10 +32,6 @@ struct LoadOptions {
   pid_t server_pid = 0; ///< 0: do not measure the server's processor time
 };
 
-struct UsageError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
 inline constexpr const char* load_usage =
     "usage: bench_load --port PORT [--address 127.0.0.1] [--mode echo|idle] [--connections N]\n"
     "                  [--size BYTES] [--depth N] [--seconds S] [--warmup S] [--timeout S] [--max-hold S]\n"
@@ -47,22 +43,6 @@ inline constexpr const char* load_usage =
     "      stdin closes\n";
 
 namespace detail {
-
-template <class T>
-T number(std::string_view name, std::string_view text, T low, T high) {
-  T value{};
-  const auto [parsed, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  // Written so that NaN is out of range too.
-  if (error != std::errc{} || parsed != text.data() + text.size() || !(value >= low && value <= high))
-    throw UsageError(std::string{name} + ": `" + std::string{text} + "` is not a number from " +
-                     std::to_string(low) + " to " + std::to_string(high));
-  return value;
-}
-
-inline LoadOptions::Duration seconds(std::string_view name, std::string_view text) {
-  const std::chrono::duration<double> value{number<double>(name, text, 0, 86400)};
-  return std::chrono::duration_cast<LoadOptions::Duration>(value);
-}
 
 inline LoadMode mode(std::string_view text) {
   if (text == "echo")

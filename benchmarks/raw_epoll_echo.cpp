@@ -6,85 +6,48 @@
 // another server costs beyond this is the price of its framework.
 
 #include "descriptor_limit.hpp"
+#include "raw_socket.hpp"
 #include "server_program.hpp"
 
-#include <arpa/inet.h>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <memory>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string>
 #include <string_view>
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <system_error>
 #include <unistd.h>
 #include <unordered_map>
 #include <utility>
 
 namespace {
 
-int checked(int result, const char* call) {
-  if (result < 0)
-    throw std::system_error(errno, std::generic_category(), call);
-  return result;
-}
-
-int listen_on_loopback(std::uint16_t port) {
-  const int fd = checked(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), "socket");
-  const int on = 1;
-  checked(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), "setsockopt SO_REUSEADDR");
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  checked(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), "bind");
-  checked(listen(fd, SOMAXCONN), "listen");
-  return fd;
-}
-
-std::uint16_t local_port(int fd) {
-  sockaddr_in address{};
-  socklen_t size = sizeof address;
-  checked(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size), "getsockname");
-  return ntohs(address.sin_port);
-}
-
-int termination_signal() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  checked(sigprocmask(SIG_BLOCK, &signals, nullptr), "sigprocmask");
-  return checked(signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC), "signalfd");
-}
+using bench::checked;
 
 class RawEcho {
 public:
   explicit RawEcho(std::uint16_t port)
       : epoll_{checked(epoll_create1(EPOLL_CLOEXEC), "epoll_create1")},
-        termination_{termination_signal()}, listener_{listen_on_loopback(port)} {
-    watch(termination_, EPOLLIN);
-    watch(listener_, EPOLLIN);
+        termination_{bench::termination_signal()}, listener_{bench::listen_on_loopback(port)} {
+    watch(termination_.get(), EPOLLIN);
+    watch(listener_.get(), EPOLLIN);
   }
 
-  std::uint16_t port() const { return local_port(listener_); }
+  std::uint16_t port() const { return bench::local_port(listener_.get()); }
 
   void run() {
     std::array<epoll_event, 512> ready;
     for (;;) {
-      const int count = epoll_wait(epoll_, ready.data(), static_cast<int>(ready.size()), -1);
+      const int count = epoll_wait(epoll_.get(), ready.data(), static_cast<int>(ready.size()), -1);
       if (count < 0 && errno != EINTR)
         checked(count, "epoll_wait");
       for (int i = 0; i < count; ++i) {
         const auto& event = ready[static_cast<std::size_t>(i)];
-        if (event.data.fd == termination_)
+        if (event.data.fd == termination_.get())
           return;
-        if (event.data.fd == listener_)
+        if (event.data.fd == listener_.get())
           accept_all();
         else
           echo(event.data.fd, event.events);
@@ -97,17 +60,16 @@ private:
     epoll_event event{};
     event.events = events;
     event.data.fd = fd;
-    checked(epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
+    checked(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event), "epoll_ctl");
   }
 
   void accept_all() {
     for (;;) {
-      const int fd = accept4(listener_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      const int fd = accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
         return; // the listener is level-triggered: what is left comes back in the next turn
       checked(fd, "accept4");
-      const int on = 1;
-      checked(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), "setsockopt TCP_NODELAY");
+      bench::set_nodelay(fd);
       // EPOLLOUT from the start: edge-triggered, it costs nothing until a write falls short.
       watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
     }
@@ -161,9 +123,9 @@ private:
 
   using Buffer = std::array<char, 65'536>;
 
-  int epoll_;
-  int termination_;
-  int listener_;
+  bench::Descriptor epoll_;
+  bench::Descriptor termination_;
+  bench::Descriptor listener_;
   std::unique_ptr<Buffer> buffer_ = std::make_unique<Buffer>();
   std::unordered_map<int, std::string> stalled_; // what a short write left over, by descriptor
 };
