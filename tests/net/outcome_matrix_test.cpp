@@ -281,6 +281,9 @@ TEST_P(OutcomeMatrix, HoldsHoweverTheBytesArrive) {
   for (const Cell& cell : matrix) {
     SCOPED_TRACE(std::string{cell.operation} + ", received '" + cell.received + "', event: " + cell.event +
                  (*cell.note != '\0' ? std::string{" ("} + cell.note + ")" : ""));
+    if (std::string_view{cell.event} == "reset" && !shows_resets() &&
+        std::string_view{cell.operation} != "write")
+      continue;
     if (std::string_view{cell.operation} == "write") {
       expect_outcome_of_write(cell);
       continue;

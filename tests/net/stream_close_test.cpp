@@ -264,6 +264,8 @@ TEST_P(CloseTest, IsNoticedByAnIdleStreamAfterTheLingerTimeoutWhenThePeerEnds) {
 }
 
 TEST_P(CloseTest, IsNoticedByAnIdleStreamWhenTheConnectionBreaks) {
+  if (!shows_resets())
+    GTEST_SKIP() << "an end, which leaves time for an answer";
   static_cast<void>(stream().write("unread by the peer"));
   run_turns(loop);
   peer().reset();

@@ -4,10 +4,12 @@
 // factory to stream_factories() and so joins them all.
 #pragma once
 
+#include "tests/net/duplex_pipe.hpp"
 #include "tests/net/memory_transport.hpp"
 #include "tests/net/support.hpp"
 
 #include <array>
+#include <csignal>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -49,6 +51,7 @@ struct StreamFactory {
   Link (*make)(EventLoop& loop, const StreamOptions& options);
   /// Two streams that are connected to each other.
   std::pair<IOStream, IOStream> (*make_pair)(EventLoop& loop, const StreamOptions& options);
+  bool shows_resets = true; ///< to a stream that reads; a pipe shows an end
 };
 
 inline std::ostream& operator<<(std::ostream& out, const StreamFactory& factory) {
@@ -119,6 +122,52 @@ private:
   std::shared_ptr<MemoryConnection> connection_;
 };
 
+class PipePeer final : public Peer {
+public:
+  explicit PipePeer(PipeEnds ends) : ends_{std::move(ends)} {
+    ::signal(SIGPIPE, SIG_IGN);
+  } // of its own writes
+
+  std::size_t send_some(std::string_view data) override {
+    std::size_t done = 0;
+    while (done < data.size()) {
+      const auto sent = ::write(ends_.out.fd(), data.data() + done, data.size() - done);
+      if (sent <= 0)
+        break;
+      done += static_cast<std::size_t>(sent);
+    }
+    return done;
+  }
+  void receive() override {
+    std::array<char, 65536> buffer;
+    for (;;) {
+      const auto count = ::read(ends_.in.fd(), buffer.data(), buffer.size());
+      saw_end = saw_end || count == 0;
+      if (count <= 0)
+        return;
+      received.append(buffer.data(), static_cast<std::size_t>(count));
+    }
+  }
+  void end() override { ends_.out.reset(); }
+  void close() override { ends_ = PipeEnds{}; }
+  void reset() override { close(); }
+
+private:
+  PipeEnds ends_;
+};
+
+inline Link link_pipes(EventLoop& loop, const StreamOptions& options) {
+  auto [ours, theirs] = make_pipe_ends();
+  return {IOStream{loop, std::make_unique<DuplexPipeTransport>(std::move(ours)), options},
+          std::make_unique<PipePeer>(std::move(theirs))};
+}
+
+inline std::pair<IOStream, IOStream> pair_pipes(EventLoop& loop, const StreamOptions& options) {
+  auto [one, two] = make_pipe_ends();
+  return {IOStream{loop, std::make_unique<DuplexPipeTransport>(std::move(one)), options},
+          IOStream{loop, std::make_unique<DuplexPipeTransport>(std::move(two)), options}};
+}
+
 inline Link link_memory(EventLoop& loop, const StreamOptions& options) {
   auto connection = std::make_shared<MemoryConnection>();
   auto transport = std::make_unique<MemoryTransport>(connection, connection->a);
@@ -146,7 +195,8 @@ std::pair<IOStream, IOStream> pair_sockets(EventLoop& loop, const StreamOptions&
 inline std::vector<StreamFactory> stream_factories() {
   return {{"Memory", &link_memory, &pair_memory},
           {"Tcp", &link_sockets<&make_tcp_pair>, &pair_sockets<&make_tcp_pair>},
-          {"Unix", &link_sockets<&make_socket_pair>, &pair_sockets<&make_socket_pair>}};
+          {"Unix", &link_sockets<&make_socket_pair>, &pair_sockets<&make_socket_pair>},
+          {"Pipe", &link_pipes, &pair_pipes, false}};
 }
 
 /// A test that runs for every transport, with one linked stream.
@@ -163,6 +213,8 @@ protected:
   [[nodiscard]] bool run_until(const std::function<bool()>& predicate) {
     return testing_support::run_until(loop, predicate);
   }
+
+  [[nodiscard]] bool shows_resets() const { return GetParam().shows_resets; }
 
   /// Waits for a read or a write.
   template <class Operation>

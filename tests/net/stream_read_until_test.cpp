@@ -234,6 +234,8 @@ TEST_P(ReadUntilCloseTest, GivesTheRestWhenThePeerHasEnded) {
 }
 
 TEST_P(ReadUntilCloseTest, FailsWhenTheConnectionBreaksAndLeavesTheBytesReadable) {
+  if (!shows_resets())
+    GTEST_SKIP() << "an end, which no reader can tell from a whole";
   static_cast<void>(stream().write("unread by the peer")); // with that, a close of a unix socket breaks
   run_turns(loop);
   TestRead read{stream(), ReadUntilClose{}};
