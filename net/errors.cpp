@@ -36,6 +36,12 @@ const char* to_string(StreamErrc code) noexcept {
     return "the stream is connected, or connecting, already";
   case StreamErrc::file_failed:
     return "a file that cannot be sent";
+  case StreamErrc::not_idle:
+    return "the stream is not idle: TLS starts when no read or write is pending and both sides are open";
+  case StreamErrc::server_hostname:
+    return "TLS verifies its peer: give the server's name or address as server_hostname";
+  case StreamErrc::unread_plaintext:
+    return "unread bytes when TLS was to start: they came without its protection";
   }
   return "unknown stream error";
 }
@@ -104,6 +110,9 @@ void throw_error(const StreamError& error) {
   case StreamErrc::already_connected:
   case StreamErrc::invalid_argument:
   case StreamErrc::write_ended:
+  case StreamErrc::not_idle:
+  case StreamErrc::server_hostname:
+  case StreamErrc::unread_plaintext:
     break;
   }
   throw StreamUsageError{error};

@@ -134,6 +134,12 @@ IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const 
 IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
     : IOStream{loop, make_unconnected_transport(), options} {}
 
+IOStream::IOStream(EventLoop& loop, Socket socket, const TLSContext& context, const StreamOptions& options)
+    : IOStream{loop, make_tls_transport(std::move(socket), context), options} {}
+
+IOStream::IOStream(EventLoop& loop, const TLSContext& context, const StreamOptions& options)
+    : IOStream{loop, make_unconnected_tls_transport(context), options} {}
+
 IOStream::IOStream(StreamCore* core) noexcept : core_{core} {}
 
 IOStream::IOStream(const IOStream& other) noexcept : core_{other.core_} {
@@ -182,6 +188,15 @@ WriteAwaitable IOStream::write(Bytes data, Timeout timeout) {
 
 ConnectAwaitable IOStream::connect(Endpoint address, std::string server_hostname, Timeout timeout) {
   return {*this, Connect{std::move(address), std::move(server_hostname), timeout}, timeout};
+}
+
+EventAwaitable IOStream::start_tls(bool server_side, TLSContext context, std::string server_hostname,
+                                   Timeout timeout) {
+  return {*this, StartTLS{server_side, std::move(context), std::move(server_hostname), timeout}, timeout};
+}
+
+EventAwaitable IOStream::wait_for_handshake(Timeout timeout) {
+  return {*this, StreamEvent::handshaken, timeout};
 }
 
 EventAwaitable IOStream::wait_writable(Timeout timeout) { return {*this, StreamEvent::writable, timeout}; }
@@ -264,6 +279,12 @@ std::optional<Result<void>> IOStream::start_connect(const Connect& request, Even
   if (auto refused = core_->connect(request))
     return Result<void>{*refused};
   return core_->start_wait(StreamEvent::connected, request.timeout, completion);
+}
+
+std::optional<Result<void>> IOStream::start_tls(const StartTLS& request, EventCompletion& completion) {
+  if (auto refused = core_->start_tls(request))
+    return Result<void>{*refused};
+  return core_->start_wait(StreamEvent::handshaken, no_timeout, completion);
 }
 
 std::optional<Result<void>> IOStream::start_wait(StreamEvent event, EventCompletion& completion,
@@ -349,6 +370,11 @@ void IOStream::connect(const Connect& request, EventCallback callback) {
                      [&](EventCompletion& completion) { return start_connect(request, completion); });
 }
 
+void IOStream::start_tls(const StartTLS& request, EventCallback callback) {
+  wait_with_callback(*this, std::move(callback),
+                     [&](EventCompletion& completion) { return start_tls(request, completion); });
+}
+
 void IOStream::wait(StreamEvent event, EventCallback callback, Timeout timeout) {
   wait_with_callback(*this, std::move(callback),
                      [&](EventCompletion& completion) { return start_wait(event, completion, timeout); });
@@ -398,6 +424,8 @@ void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
 void IOStream::set_keep_alive(const KeepAlive& keep_alive) noexcept { core_->set_keep_alive(keep_alive); }
 
 bool IOStream::connected() const noexcept { return core_->connected(); }
+
+std::optional<TLSInfo> IOStream::tls_info() const { return core_->tls_info(); }
 
 bool IOStream::writable() const noexcept { return core_->writable(); }
 
@@ -499,6 +527,8 @@ EventOperation::~EventOperation() {
 bool EventOperation::await_suspend(std::coroutine_handle<> waiter) {
   if (const auto* request = std::get_if<Connect>(&request_))
     result_ = stream_.start_connect(*request, *this);
+  else if (const auto* tls = std::get_if<StartTLS>(&request_))
+    result_ = stream_.start_tls(*tls, *this);
   else
     result_ = stream_.start_wait(std::get<StreamEvent>(request_), *this, timeout_);
   if (result_)

@@ -64,6 +64,8 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     write_timer_->cancel();
   if (end_timer_ != nullptr)
     end_timer_->cancel();
+  if (handshake_timer_ != nullptr)
+    handshake_timer_->cancel();
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
                       reason == CloseReason::tls_truncated;
@@ -83,7 +85,8 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
 /// The transport failed.
 void StreamCore::fail(const IoResult& result, const char* what) {
   const int error = result.error;
-  const std::error_code code{error, std::generic_category()};
+  const bool of_tls = result.reason == CloseReason::tls_failed || result.reason == CloseReason::tls_truncated;
+  const std::error_code code{error, of_tls ? tls_category() : std::generic_category()};
   const CloseReason reason = result.reason != CloseReason::none ? result.reason
                              : is_reset(error)                  ? CloseReason::reset
                                                                 : CloseReason::transport_error;
@@ -95,6 +98,9 @@ void StreamCore::fail(const IoResult& result, const char* what) {
     }
     return;
   }
+  if (reason == CloseReason::tls_failed)
+    log_event(LogLevel::warning, "tls_failed", "a stream closes since TLS failed",
+              {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});
   if (reason == CloseReason::transport_error)
     log_event(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error",
               {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});
@@ -130,12 +136,14 @@ void StreamCore::cut_flush(CloseReason why) noexcept {
 /// closing now would answer that with a reset, which can overtake what it has not read: our side ends, and
 /// what comes is thrown away until the peer ends its own side, or the deadline comes.
 void StreamCore::linger_over() noexcept {
-  if (!flushing_ || transport_ == nullptr) {
+  if (!flushing_ || transport_ == nullptr || link_ == LinkState::handshaking) {
     end_linger(reason_);
     return;
   }
-  if (!write_ended_)
-    transport_->shutdown_write();
+  if (!write_ended_ && !transport_->shutdown_write()) {
+    blocked_ = true;
+    return;
+  }
   write_ended_ = true;
   discard_input();
 }
@@ -144,7 +152,7 @@ void StreamCore::discard_input() {
   std::array<char, 4096> waste;
   for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
-    if (result.status == IoResult::Status::would_block)
+    if (result.status == IoResult::Status::would_block || result.status == IoResult::Status::crossed)
       return;
     if (result.status != IoResult::Status::done) {
       end_linger(reason_);

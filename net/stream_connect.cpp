@@ -2,9 +2,11 @@
 //
 // stream_connect.cpp: how a stream connects, and how one waits for its events.
 #include "net/stream_core.hpp"
+#include <squall/net/log.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 namespace squall {
 
@@ -17,6 +19,8 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
   const int error = transport_->connect(request.address, request.server_hostname);
   if (error == EINVAL)
     return StreamError{StreamErrc::invalid_argument, CloseReason::none, {EINVAL, std::generic_category()}};
+  if (error == EDESTADDRREQ)
+    return StreamError{StreamErrc::server_hostname, CloseReason::none, {}};
   link_ = LinkState::connecting;
   if (error != 0 && error != EINPROGRESS) {
     shut(CloseReason::transport_error, {error, std::generic_category()});
@@ -33,10 +37,17 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
   return std::nullopt;
 }
 
-/// The transport is connected: what waited for that goes on.
+/// The transport is connected: what waited for that goes on, once there is no handshake before it.
 void StreamCore::begin_connected() {
+  if (link_ == LinkState::connecting) {
+    set_link_options();
+    if (!transport_->handshaken()) {
+      begin_handshake(no_timeout);
+      return;
+    }
+  }
   link_ = LinkState::connected;
-  set_link_options();
+  handshaken_ = true;
   readable_ = true;
   blocked_ = false;
   loop_.defer(deferred_task_); // which tells, and goes on with a read
@@ -47,6 +58,75 @@ void StreamCore::set_link_options() noexcept {
   transport_->set_nodelay(options_.nodelay);
   if (options_.keep_alive)
     transport_->set_keep_alive(*options_.keep_alive);
+}
+
+/// Nothing is read or written until the transport has done its handshake, which the loop's next phase begins.
+/// @param timeout  none: what the transport says
+void StreamCore::begin_handshake(Timeout timeout) {
+  link_ = LinkState::handshaking;
+  handshaken_ = readable_ = false;
+  blocked_ = true; // so that a write waits for the end of the handshake, not for the end of the turn
+  if (!closed_) {  // otherwise the lingering has its own time
+    handshake_timer_ = std::make_unique<Timer>([this] { handshake_timed_out(); });
+    handshake_timer_->start_after(loop_, timeout.value_or(transport_->handshake_timeout()));
+  }
+  loop_.defer(deferred_task_);
+}
+
+/// One step of the handshake, at either readiness: OpenSSL knows which one it waits for, and edges come once.
+void StreamCore::continue_handshake() {
+  IoResult result = transport_->handshake();
+  if (result.status == IoResult::Status::would_block && hang_up_)
+    result = transport_->handshake(); // what hung up behind the bytes shows now
+  if (result.status == IoResult::Status::would_block)
+    return;
+  if (handshake_timer_ != nullptr)
+    handshake_timer_->cancel();
+  if (result.status == IoResult::Status::done) {
+    begin_connected();
+    return;
+  }
+  fail(result, "handshake");
+  flush(); // what lingered is lost
+}
+
+void StreamCore::handshake_timed_out() {
+  log_event(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
+            {{"peer", to_string(peer_endpoint())}});
+  close(CloseReason::tls_failed, std::make_error_code(std::errc::timed_out));
+}
+
+std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
+  if (closed_)
+    return error();
+  check_thread();
+  const auto refuse = [](StreamErrc code) { return StreamError{code, CloseReason::none, {}}; };
+  if (!request.context || request.context.side() != (request.server_side ? TLSSide::server : TLSSide::client))
+    return refuse(StreamErrc::invalid_argument);
+  if (link_ == LinkState::connected && !blocked_)
+    send_unsent(std::numeric_limits<std::size_t>::max()); // such as the answer that agrees to TLS
+  if (closed_)
+    return error();
+  const bool writes = !unsent_.empty() || write_end_wanted_;
+  if (link_ != LinkState::connected || reader_ != nullptr || writes || read_ended_)
+    return refuse(StreamErrc::not_idle);
+  if (!unread_.empty()) {
+    log_event(LogLevel::warning, "starttls_injection",
+              "a stream closes since bytes were unread when TLS began",
+              {{"peer", to_string(peer_endpoint())}, {"unread", std::to_string(unread_.size())}});
+    static_cast<void>(unread_.take(unread_.size())); // nobody may take them for bytes of TLS
+    shut(CloseReason::tls_failed, StreamErrc::unread_plaintext);
+    return error();
+  }
+  if (transport_->tls_info())
+    return refuse(StreamErrc::not_idle);
+  auto secured = transport_->start_tls(request.context, request.server_hostname);
+  if (secured == nullptr)
+    return refuse(request.context.side() == TLSSide::client ? StreamErrc::server_hostname
+                                                            : StreamErrc::invalid_argument);
+  transport_ = std::move(secured); // over the same descriptor: watching goes on
+  begin_handshake(request.timeout);
+  return std::nullopt;
 }
 
 /// A connect that was in progress is over.
@@ -109,6 +189,10 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
     return read_ended_ || closed_ ? done : std::nullopt;
   case StreamEvent::closed:
     return finished_ ? done : std::nullopt;
+  case StreamEvent::handshaken:
+    if (handshaken_)
+      return done;
+    return closed_ ? std::optional{Result<void>{error()}} : std::nullopt;
   }
   return std::nullopt;
 }
@@ -116,7 +200,9 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
 /// Answers everyone whose event has come, or only those who wait for a connect. They may ask and forget meanwhile.
 void StreamCore::answer_waits(bool connects_only) {
   for (std::size_t i = 0; i < waits_.size();) {
-    const bool asked = !connects_only || waits_[i].event == StreamEvent::connected;
+    const bool connects =
+        waits_[i].event == StreamEvent::connected || waits_[i].event == StreamEvent::handshaken;
+    const bool asked = !connects_only || connects;
     auto outcome = asked ? outcome_of(waits_[i].event) : std::nullopt;
     if (!outcome) {
       ++i;

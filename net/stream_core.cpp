@@ -28,6 +28,9 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, co
   if (transport_->connected()) {
     set_link_options();
     transport_->watch(loop_, *this);
+    handshaken_ = transport_->handshaken();
+    if (!handshaken_)
+      begin_handshake(no_timeout);
   } else {
     link_ = LinkState::unconnected;
     readable_ = false;
@@ -60,12 +63,16 @@ void StreamCore::on_ready(Readiness readiness) {
     if (transport_ == nullptr)
       return;
   }
-  readable_ = readable_ || readiness.readable || readiness.hang_up;
   hang_up_ = hang_up_ || readiness.hang_up;
   broken_ = broken_ || readiness.broken;
   urgent_ = urgent_ || readiness.urgent;
-  if (readiness.writable && blocked_) {
-    blocked_ = false;
+  if (link_ == LinkState::handshaking) {
+    continue_handshake();
+    return;
+  }
+  readable_ = readable_ || readiness.readable || readiness.hang_up || (read_crossed_ && readiness.writable);
+  if ((readiness.writable && blocked_) || (write_crossed_ && readiness.readable)) {
+    blocked_ = write_crossed_ = false;
     flush();
   }
   go_on();
@@ -84,6 +91,8 @@ void StreamCore::go_on() {
 /// The deferred part of a turn: a read that had its share, an end that nobody reads, the end of a close.
 void StreamCore::run_deferred() {
   const Guard guard{*this};
+  if (link_ == LinkState::handshaking && transport_ != nullptr)
+    continue_handshake();
   answer_waits(true);
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now

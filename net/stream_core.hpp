@@ -40,6 +40,9 @@ public:
   /// Begins to connect, or refuses to; wait for StreamEvent::connected.
   std::optional<StreamError> connect(const Connect& request);
 
+  /// Begins the handshake of TLS, or refuses to; wait for StreamEvent::handshaken.
+  std::optional<StreamError> start_tls(const StartTLS& request);
+
   /// Waits for an event: answers at once where it has come, or cannot come any more.
   std::optional<Result<void>> start_wait(StreamEvent event, Timeout timeout, EventCompletion& completion);
   void forget_wait(EventCompletion& completion) noexcept;
@@ -77,6 +80,9 @@ public:
   }
   [[nodiscard]] Endpoint peer_endpoint() const {
     return transport_ ? transport_->peer_endpoint() : Endpoint{};
+  }
+  [[nodiscard]] std::optional<TLSInfo> tls_info() const {
+    return transport_ ? transport_->tls_info() : std::nullopt;
   }
   [[nodiscard]] bool closed() const noexcept { return closed_; }
   [[nodiscard]] bool reading() const noexcept { return reader_ != nullptr; }
@@ -124,7 +130,7 @@ private:
     EventCompletion* completion;
     std::unique_ptr<Timer> timer; ///< of its timeout
   };
-  enum class LinkState : std::uint8_t { unconnected, connecting, connected };
+  enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
   struct PendingWrite {
     std::uint64_t end;
     TimePoint deadline; ///< TimePoint::max() where there is none
@@ -156,6 +162,9 @@ private:
   void set_link_options() noexcept;
   void begin_connected();
   void finish_connect();
+  void begin_handshake(Timeout timeout);
+  void continue_handshake();
+  void handshake_timed_out();
   std::optional<Result<void>> outcome_of(StreamEvent event) const;
   void answer_waits(bool connects_only = false);
   void wait_timed_out(EventCompletion& completion);
@@ -210,6 +219,7 @@ private:
   std::unique_ptr<Timer> idle_timer_; ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
+  std::unique_ptr<Timer> handshake_timer_; ///< only with TLS
   Task deferred_task_{*this, &StreamCore::run_deferred};
   Task flush_task_{*this, &StreamCore::flush};
 
@@ -228,8 +238,11 @@ private:
   bool broken_ = false;  ///< nothing passes any more
   bool urgent_ = false;  ///< there was urgent data: a short read does not say that nothing is left
   EndNotice end_notice_ = EndNotice::lenient;
-  bool blocked_ = false; ///< the transport takes nothing until it tells that it is writable
-  bool paused_ = false;  ///< unsent bytes passed the high mark, and have not come down to the low one
+  bool blocked_ = false;       ///< the transport takes nothing until it tells that it is writable
+  bool read_crossed_ = false;  ///< a read waits until the transport is writable
+  bool write_crossed_ = false; ///< a write waits until it is readable
+  bool handshaken_ = false;    ///< nothing, or no handshake any more, stands before the first byte
+  bool paused_ = false;        ///< unsent bytes passed the high mark, and have not come down to the low one
   LinkState link_ = LinkState::connected;
 
   std::uint32_t references_ = 1;

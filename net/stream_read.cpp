@@ -213,10 +213,14 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
       last_activity_ = loop_.now();
     // A short read took all there was; what comes later is told. Only an end that was told already is still
     // there. So is what lies behind urgent data (tcp(7)).
-    readable_ = result.size == wanted || hang_up_ || urgent_;
+    readable_ = result.size == wanted || result.more || hang_up_ || urgent_;
     return;
   case IoResult::Status::would_block:
     readable_ = hang_up_ = false;
+    return;
+  case IoResult::Status::crossed:
+    readable_ = false;
+    read_crossed_ = true;
     return;
   case IoResult::Status::end:
     end_input();

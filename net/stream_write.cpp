@@ -174,8 +174,11 @@ void StreamCore::end_own_side() {
   if (!write_end_wanted_ || write_ended_ || !unsent_.empty() || transport_ == nullptr ||
       link_ != LinkState::connected)
     return;
+  if (!transport_->shutdown_write()) {
+    blocked_ = true;
+    return;
+  }
   write_ended_ = true;
-  transport_->shutdown_write();
   if (read_ended_)
     shut(CloseReason::peer_closed, {});
 }
@@ -223,6 +226,10 @@ void StreamCore::send_unsent(std::size_t most) {
             : transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
     if (result.status == IoResult::Status::would_block) {
       blocked_ = true;
+      return;
+    }
+    if (result.status == IoResult::Status::crossed) {
+      blocked_ = write_crossed_ = true;
       return;
     }
     if (result.status != IoResult::Status::done) {

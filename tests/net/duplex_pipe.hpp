@@ -46,7 +46,10 @@ public:
   IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override {
     return out_->write_to_fd(pieces, count);
   }
-  void shutdown_write() noexcept override { close_out(); }
+  bool shutdown_write() noexcept override {
+    close_out();
+    return true;
+  }
   void watch(EventLoop& loop, Watcher& watcher) override {
     loop_ = &loop;
     from_in_.target = from_out_.target = &watcher;

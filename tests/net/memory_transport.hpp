@@ -167,7 +167,10 @@ public:
       end_.break_other(ECONNRESET);
     end_.close();
   }
-  void shutdown_write() noexcept override { end_.end(); }
+  bool shutdown_write() noexcept override {
+    end_.end();
+    return true;
+  }
   void set_abort() noexcept override { aborts_ = true; }
   void set_nodelay(bool value) noexcept override { log->nodelay = value; }
   void watch(EventLoop& loop, Watcher& watcher) override {

@@ -7,6 +7,7 @@
 #include "tests/net/duplex_pipe.hpp"
 #include "tests/net/memory_transport.hpp"
 #include "tests/net/support.hpp"
+#include "tests/net/tls_support.hpp"
 
 #include <array>
 #include <csignal>
@@ -156,6 +157,54 @@ private:
   PipeEnds ends_;
 };
 
+class TLSPeer final : public Peer {
+public:
+  explicit TLSPeer(Socket socket) : raw{std::move(socket), TLSSide::client} {}
+
+  std::size_t send_some(std::string_view data) override { return raw.send_some(data); }
+  void receive() override {
+    raw.receive();
+    received += std::exchange(raw.received, {});
+    saw_end = raw.saw_end;
+    saw_error = raw.saw_error;
+  }
+  void end() override {
+    raw.notify();
+    ASSERT_EQ(::shutdown(raw.socket().fd(), SHUT_WR), 0);
+  }
+  void close() override {
+    raw.notify();
+    raw.socket().reset();
+  }
+  void reset() override {
+    const linger at_once{1, 0};
+    ASSERT_EQ(::setsockopt(raw.socket().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    raw.socket().reset();
+  }
+
+  RawTLS raw;
+};
+
+/// The handshake is done, so that the tests begin with a connection as every other.
+template <TLSVersion version>
+Link link_tls(EventLoop& loop, const StreamOptions& options) {
+  auto [ours, theirs] = make_tcp_pair();
+  auto peer = std::make_unique<TLSPeer>(std::move(theirs));
+  IOStream stream{loop, std::move(ours), server_context<version>(), options};
+  EXPECT_TRUE(run_until(loop, [&] { return peer->raw.shake() && stream.tls_info(); }));
+  peer->receive(); // the tickets
+  return {std::move(stream), std::move(peer)};
+}
+
+template <TLSVersion version>
+std::pair<IOStream, IOStream> pair_tls(EventLoop& loop, const StreamOptions& options) {
+  auto [one, two] = make_tcp_pair();
+  IOStream server{loop, std::move(one), server_context<version>(), options};
+  IOStream client{loop, make_tls_transport(std::move(two), client_context<version>(), "localhost"), options};
+  EXPECT_TRUE(run_until(loop, [&] { return server.connected() && client.connected(); }));
+  return {std::move(server), std::move(client)};
+}
+
 inline Link link_pipes(EventLoop& loop, const StreamOptions& options) {
   auto [ours, theirs] = make_pipe_ends();
   return {IOStream{loop, std::make_unique<DuplexPipeTransport>(std::move(ours)), options},
@@ -196,7 +245,9 @@ inline std::vector<StreamFactory> stream_factories() {
   return {{"Memory", &link_memory, &pair_memory},
           {"Tcp", &link_sockets<&make_tcp_pair>, &pair_sockets<&make_tcp_pair>},
           {"Unix", &link_sockets<&make_socket_pair>, &pair_sockets<&make_socket_pair>},
-          {"Pipe", &link_pipes, &pair_pipes, false}};
+          {"Pipe", &link_pipes, &pair_pipes, false},
+          {"Tls12", &link_tls<TLSVersion::tls_1_2>, &pair_tls<TLSVersion::tls_1_2>},
+          {"Tls13", &link_tls<TLSVersion::tls_1_3>, &pair_tls<TLSVersion::tls_1_3>}};
 }
 
 /// A test that runs for every transport, with one linked stream.

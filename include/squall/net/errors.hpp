@@ -31,6 +31,9 @@ enum class StreamErrc : std::uint8_t {
   write_ended = 8,       ///< a write after shutdown_write; nothing was queued
   already_connected = 9, ///< a connect on a stream that is connected, or connecting; it is as it was
   file_failed = 10, ///< the file of a write_file cannot be opened or has not the bytes; nothing was queued
+  not_idle = 11,    ///< a start_tls while something is pending, or a side has ended; the stream is as it was
+  server_hostname = 12,  ///< TLS verifies its peer and was not told a name or an address; nothing was started
+  unread_plaintext = 13, ///< bytes were unread when TLS was to start: the real error behind tls_failed
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -122,8 +125,8 @@ public:
   using StreamException::StreamException;
 };
 
-/// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, or an argument
-/// that can never work; the stream is as it was.
+/// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, a start_tls that is
+/// refused, or an argument that can never work; the stream is as it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;

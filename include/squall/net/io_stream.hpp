@@ -103,6 +103,15 @@ public:
   /// bound to a source address, pass make_unconnected_transport(socket) to the constructor above.
   explicit IOStream(EventLoop& loop, const StreamOptions& options = {});
 
+  /// A stream of TLS on a connected socket, for a server; the handshake begins by itself, and reads and writes wait for
+  /// it. For a client see make_tls_transport, or connect().
+  /// @throws std::system_error; std::invalid_argument for a client's context that verifies a name
+  IOStream(EventLoop& loop, Socket socket, const TLSContext& context, const StreamOptions& options = {});
+
+  /// A stream of TLS that is not connected yet, for a client: connect() makes the handshake, too.
+  /// @throws std::invalid_argument for a server's context
+  IOStream(EventLoop& loop, const TLSContext& context, const StreamOptions& options = {});
+
   IOStream(const IOStream& other) noexcept;
   IOStream(IOStream&& other) noexcept : core_{std::exchange(other.core_, nullptr)} {}
   IOStream& operator=(IOStream other) noexcept {
@@ -157,6 +166,16 @@ public:
   /// @throws (awaited) StreamClosedError: the stream closed; StreamUsageError
   [[nodiscard]] ConnectAwaitable connect(Endpoint address, std::string server_hostname = {},
                                          Timeout timeout = no_timeout);
+
+  /// Turns the stream to TLS, in place, when it is awaited; see StartTLS. Done with the handshake.
+  /// @param server_side  this end is the server, and `context` one of a server
+  /// @throws (awaited) StreamClosedError: TLS failed, the stream closed; StreamUsageError
+  [[nodiscard]] EventAwaitable start_tls(bool server_side, TLSContext context,
+                                         std::string server_hostname = {}, Timeout timeout = no_timeout);
+
+  /// Waits until the handshake of TLS is done, as often as one likes; at once where there is none. After that tls_info()
+  /// tells who the peer is. @throws (awaited) StreamClosedError: it failed, or the stream closed before; TimeoutError
+  [[nodiscard]] EventAwaitable wait_for_handshake(Timeout timeout = no_timeout);
 
   /// Waits until the stream is writable(). A producer that awaits it before each write stays near the high mark.
   /// @throws (awaited) StreamClosedError, TimeoutError
@@ -235,6 +254,9 @@ public:
   [[nodiscard]] std::optional<Result<void>> start_connect(const Connect& request,
                                                           EventCompletion& completion);
 
+  /// Turns the stream to TLS; answers as start_wait(StreamEvent::handshaken).
+  [[nodiscard]] std::optional<Result<void>> start_tls(const StartTLS& request, EventCompletion& completion);
+
   /// Waits for an event. Answers at once where it has come, or cannot come any more (StreamErrc::closed); otherwise
   /// returns nothing and calls `completion` later, once; with StreamErrc::timed_out after `timeout`.
   [[nodiscard]] std::optional<Result<void>> start_wait(StreamEvent event, EventCompletion& completion,
@@ -253,6 +275,7 @@ public:
   void write_pieces(std::vector<Bytes> pieces, WriteCallback callback, Timeout timeout = no_timeout);
   void write_file(const WriteFile& request, WriteCallback callback);
   void connect(const Connect& request, EventCallback callback);
+  void start_tls(const StartTLS& request, EventCallback callback);
   void wait(StreamEvent event, EventCallback callback, Timeout timeout = no_timeout);
 
   /// Reads in chunks, as Tornado's streaming_callback, but no further than the receiver goes along: `on_chunk` gets
@@ -293,7 +316,10 @@ public:
   /// Why it closed: code closed with reason and real error; CloseReason::none while it is open.
   [[nodiscard]] StreamError error() const noexcept;
 
-  [[nodiscard]] bool connected() const noexcept; ///< it is connected, and not closed
+  [[nodiscard]] bool
+  connected() const noexcept; ///< it is connected, no handshake is under way, and it is not closed
+  /// What the handshake agreed on; nothing on a plain stream, before the handshake is done, and on a closed stream.
+  [[nodiscard]] std::optional<TLSInfo> tls_info() const;
   /// False from when more than StreamOptions::write_high_water_mark bytes are unsent until write_low_water_mark is
   /// reached, and on a closed stream.
   [[nodiscard]] bool writable() const noexcept;
@@ -487,12 +513,13 @@ public:
   bool await_suspend(std::coroutine_handle<> waiter);
 
 protected:
-  EventOperation(const IOStream& stream, std::variant<StreamEvent, Connect> request, Timeout timeout)
+  using Request = std::variant<StreamEvent, Connect, StartTLS>;
+  EventOperation(const IOStream& stream, Request request, Timeout timeout)
       : stream_{stream}, request_{std::move(request)}, timeout_{timeout} {}
   ~EventOperation();
 
   IOStream stream_;
-  std::variant<StreamEvent, Connect> request_;
+  Request request_;
   Timeout timeout_;
   std::coroutine_handle<> waiter_;
   std::optional<Result<void>> result_;

@@ -13,6 +13,7 @@
 #include <squall/net/event_loop.hpp>
 #include <squall/net/file.hpp>
 #include <squall/net/regex.hpp>
+#include <squall/net/tls_context.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -179,7 +180,9 @@ struct WriteFile {
 /// transports ignore it.
 /// @error StreamErrc::closed with the errno (such as ECONNREFUSED) as real error, or with CloseReason::timed_out: the
 ///        stream closed
-/// @error StreamErrc::already_connected, and invalid_argument for what is no such address; nothing was started
+/// @error StreamErrc::closed with CloseReason::tls_failed: the handshake failed (real error of tls_category())
+/// @error StreamErrc::already_connected, invalid_argument for what is no such address, and server_hostname where TLS
+///        verifies its peer and `server_hostname` is no name; nothing was started
 struct Connect {
   Endpoint address;
   std::string server_hostname = {};
@@ -188,12 +191,32 @@ struct Connect {
   friend bool operator==(const Connect&, const Connect&) = default;
 };
 
+/// Turns a connected stream to TLS, in place: the stream goes on with its limits and callbacks, and reads and writes wait
+/// for the handshake. What is written before is sent before. Bytes that the stream has received and nobody has read
+/// are not protected by TLS but would pass for it (STARTTLS injection, CVE-2011-0411, CVE-2021-23214): they close the
+/// stream. Those that the system still holds belong to the handshake.
+/// @error StreamErrc::closed with CloseReason::tls_failed: the handshake failed (real error of tls_category()), its time
+///        was over (ETIMEDOUT), or there were unread bytes (StreamErrc::unread_plaintext): the stream closed
+/// @error StreamErrc::not_idle when a read or a write is pending, the system does not take what is unsent, one side has
+///        ended, or the stream is not connected, or speaks TLS already; StreamErrc::invalid_argument when `context` is
+///        for the other side, or the transport knows no TLS; StreamErrc::server_hostname when the context verifies a
+///        name and `server_hostname` is none. The stream is as it was
+struct StartTLS {
+  bool server_side = false;
+  TLSContext context;
+  std::string server_hostname = {}; ///< of the server: what its certificate must be for; clients only
+  Timeout timeout = no_timeout;     ///< of the handshake; none: TLSOptions::handshake_timeout
+
+  friend bool operator==(const StartTLS&, const StartTLS&) = default;
+};
+
 /// What one can wait for on a stream.
 enum class StreamEvent : std::uint8_t {
-  connected, ///< it is connected
-  writable,  ///< IOStream::writable
-  ended,     ///< the peer ended its side, or the stream closed
-  closed,    ///< the stream closed, and everything that was pending is answered
+  connected,  ///< it is connected, and the handshake, if there is one, is done
+  writable,   ///< IOStream::writable
+  ended,      ///< the peer ended its side, or the stream closed
+  closed,     ///< the stream closed, and everything that was pending is answered
+  handshaken, ///< the handshake of TLS is done, or there is none; also later, when the stream has closed
 };
 
 } // namespace squall

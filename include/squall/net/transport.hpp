@@ -15,11 +15,14 @@
 #include <squall/net/event_loop.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
+#include <squall/net/tls_context.hpp>
+#include <squall/net/tls_info.hpp>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -36,14 +39,18 @@ struct IoResult {
   enum class Status : unsigned char {
     done,        ///< `size` bytes were moved, at least one
     would_block, ///< nothing can be moved now; readiness will be told
-    end,         ///< the peer ended its side (reading), or the file ended (send_file)
-    failed,      ///< `error` says why; the stream closes
+    crossed, ///< as would_block, but it waits for the other direction: a read for writability, a write for
+             ///< readability (TLS may have to answer before it can go on)
+    end,     ///< the peer ended its side (reading), or the file ended (send_file)
+    failed,  ///< `error` says why; the stream closes
   };
   Status status;
   std::size_t size = 0;
-  int error = 0; ///< an errno
+  int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
+  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them.
+  bool more = false;
 
   static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
   static IoResult blocked() noexcept { return {Status::would_block}; }
@@ -51,6 +58,8 @@ struct IoResult {
   static IoResult failure(int error, CloseReason reason = CloseReason::none) noexcept {
     return {Status::failed, 0, error, reason};
   }
+  /// What waits for the other direction.
+  static IoResult across() noexcept { return {Status::crossed}; }
 };
 
 class Transport {
@@ -63,8 +72,8 @@ public:
   /// Closes the descriptor. The stream calls it once, after unwatch.
   virtual void close_fd() noexcept = 0;
 
-  /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are
-  /// there.
+  /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are there, also
+  /// none that the transport holds itself, unless IoResult::more is set.
   virtual IoResult read_from_fd(char* buffer, std::size_t size) noexcept = 0;
 
   /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is
@@ -79,8 +88,8 @@ public:
   [[nodiscard]] virtual bool connected() const noexcept { return true; }
 
   /// Begins to connect. @returns 0 when that is done; EINPROGRESS when writability will tell and get_fd_error() say
-  /// how it ended; EINVAL when `address` is not one that it can connect to, and nothing was started; or the errno of
-  /// a failure. `server_hostname` is for transports that verify their peer.
+  /// how it ended; EINVAL when `address` is not one that it can connect to, EDESTADDRREQ when it verifies its peer and
+  /// `server_hostname` is not the name or the address of one, and nothing was started; or the errno of a failure.
   virtual int connect(const Endpoint& address, const std::string& server_hostname) noexcept {
     static_cast<void>(address);
     static_cast<void>(server_hostname);
@@ -88,8 +97,30 @@ public:
   }
 
   /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there
-  /// is no such thing.
-  virtual void shutdown_write() noexcept {}
+  /// is no such thing. @returns false when it could not yet; it is called again when the transport is writable
+  virtual bool shutdown_write() noexcept { return true; }
+
+  /// False while handshake() must come before the first byte; then nothing is read or written.
+  [[nodiscard]] virtual bool handshaken() const noexcept { return true; }
+
+  /// Brings the handshake forward as far as it goes now: done, would_block (either readiness may help) or failed.
+  virtual IoResult handshake() noexcept { return IoResult::moved(0); }
+
+  /// How long the handshake may take in all.
+  [[nodiscard]] virtual std::chrono::milliseconds handshake_timeout() const noexcept;
+
+  /// Hands the descriptor over to a transport that speaks TLS on it, which is not handshaken; watching goes on.
+  /// @returns nothing, and nothing has changed, where that is not possible, or `server_hostname` not what the context
+  /// needs. @throws std::bad_alloc
+  virtual std::unique_ptr<Transport> start_tls(const TLSContext& context,
+                                               const std::string& server_hostname) {
+    static_cast<void>(context);
+    static_cast<void>(server_hostname);
+    return nullptr;
+  }
+
+  /// What the handshake agreed on; nothing where there was none.
+  [[nodiscard]] virtual std::optional<TLSInfo> tls_info() const { return std::nullopt; }
 
   /// Makes close_fd() break the connection with a reset instead of ending it (SO_LINGER, 0 seconds). Nothing
   /// where there is no such thing.
@@ -121,6 +152,17 @@ std::unique_ptr<Transport> make_socket_transport(Socket socket);
 /// that is empty, over a socket that connect() makes for the address that it gets.
 /// @throws std::system_error (fcntl)
 std::unique_ptr<Transport> make_unconnected_transport(Socket socket = Socket{});
+
+/// The transport that speaks TLS over a connected socket, on the side that `context` is for. A client verifies
+/// `server_hostname`: a name ("example.com", an IDN as "xn--…") or an address ("192.0.2.1").
+/// @throws std::system_error (fcntl); std::invalid_argument when the context verifies and `server_hostname` is neither
+std::unique_ptr<Transport> make_tls_transport(Socket socket, const TLSContext& context,
+                                              const std::string& server_hostname = {});
+
+/// The same for a client that has to connect first; the name is the one that connect() gets.
+/// @throws std::system_error (fcntl); std::invalid_argument when `context` is for servers
+std::unique_ptr<Transport> make_unconnected_tls_transport(const TLSContext& context,
+                                                          Socket socket = Socket{});
 
 /// The transport over one end of a pipe, or any other descriptor that poll(2) can wait for. A pipe has one direction:
 /// a read from its writing end, or a write to its reading end, fails with EBADF.

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// socket_transport.hpp: the transport over a stream socket, on which that of TLS builds.
+#pragma once
+
+#include "net/socket_api.hpp"
+
+namespace squall {
+
+class SocketTransport : public Transport {
+public:
+  SocketTransport(Socket socket, bool connected) : socket_{std::move(socket)}, connected_{connected} {
+    if (socket_ || connected) // else connect() makes it
+      socket_api::prepare(socket_.fd());
+  }
+
+  [[nodiscard]] int fileno() const noexcept final { return socket_.fd(); }
+  void close_fd() noexcept override { socket_.reset(); }
+  IoResult read_from_fd(char* buffer, std::size_t size) noexcept override {
+    return socket_api::receive(socket_.fd(), buffer, size);
+  }
+  IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override {
+    return socket_api::send(socket_.fd(), pieces, count);
+  }
+  IoResult send_file(int file, std::uint64_t offset, std::size_t size) noexcept override {
+    return socket_api::send_file(socket_.fd(), file, offset, size);
+  }
+  [[nodiscard]] bool connected() const noexcept final { return connected_; }
+  int connect(const Endpoint& address, const std::string&) noexcept override {
+    const int error = socket_api::connect(socket_, address);
+    connected_ = error == 0 || error == EINPROGRESS;
+    return error;
+  }
+  bool shutdown_write() noexcept override {
+    socket_api::shutdown_write(socket_.fd());
+    return true;
+  }
+  void set_abort() noexcept override { socket_api::set_abort(socket_.fd()); }
+  [[nodiscard]] std::error_code get_fd_error() noexcept final { return socket_api::take_error(socket_.fd()); }
+  void set_nodelay(bool value) noexcept final { socket_api::set_nodelay(socket_.fd(), value); }
+  void set_keep_alive(const KeepAlive& keep_alive) noexcept final {
+    socket_api::set_keep_alive(socket_.fd(), keep_alive);
+  }
+  [[nodiscard]] Endpoint local_endpoint() const final {
+    return socket_ ? socket_api::local_endpoint(socket_.fd()) : Endpoint{};
+  }
+  [[nodiscard]] Endpoint peer_endpoint() const final {
+    return socket_ ? socket_api::peer_endpoint(socket_.fd()) : Endpoint{};
+  }
+  std::unique_ptr<Transport> start_tls(const TLSContext& context, const std::string& server_hostname) override;
+
+protected:
+  Socket socket_;
+
+private:
+  bool connected_;
+};
+
+} // namespace squall

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// tls_context_state.hpp: what is behind a TLSContext.
+//
+// Threads    Never changes after it is made, but for what OpenSSL guards itself (its session cache).
+#pragma once
+
+#include <squall/net/tls_context.hpp>
+
+#include <array>
+#include <openssl/ssl.h>
+#include <string>
+#include <string_view>
+
+namespace squall {
+
+/// Frees what OpenSSL made.
+template <auto free>
+struct OpenSSLDelete {
+  template <class T>
+  void operator()(T* made) const noexcept {
+    free(made);
+  }
+};
+
+struct TLSContextState {
+  explicit TLSContextState(const TLSOptions& options);
+  static const TLSContextState& of(const TLSContext& context) noexcept { return *context.state_; }
+
+  /// The context of the name that a client asks for, this one for an unknown name, or nullptr to refuse it.
+  [[nodiscard]] const TLSContextState* find(std::string_view server_name) const;
+  /// The client needs the name of its server.
+  [[nodiscard]] bool checks_name() const noexcept {
+    return options.side == TLSSide::client && !options.insecure_skip_verification &&
+           !options.insecure_skip_name_check;
+  }
+
+  TLSOptions options; ///< without keys and passwords
+  std::unique_ptr<SSL_CTX, OpenSSLDelete<&SSL_CTX_free>> ctx;
+  std::array<unsigned char, 16> session_id_context{}; ///< sessions of another context are not resumed
+};
+
+/// OpenSSL's first reason in this thread's error queue, which is emptied.
+std::string take_tls_reason();
+
+} // namespace squall

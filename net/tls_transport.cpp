@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// tls_transport.cpp: the transport that speaks TLS over a socket.
+//
+// OpenSSL reads and writes the descriptor itself, through a BIO that is OpenSSL's own socket BIO but for its read and its
+// write: so it can give the connection's keys to the kernel (kTLS), and writes raise no SIGPIPE.
+#include "net/tls_transport.hpp"
+#include "net/sigpipe_guard.hpp"
+#include "net/socket_transport.hpp"
+#include "net/tls_context_state.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <new>
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+#include <stdexcept>
+
+namespace squall {
+
+namespace {
+
+constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH; // RFC 8446, 5.1
+
+using SslPtr = std::unique_ptr<SSL, OpenSSLDelete<&SSL_free>>;
+
+/// What the name of a server turned out to be.
+struct ServerName {
+  enum class Kind : unsigned char { none, name, address };
+  Kind kind;
+  std::string text;
+};
+
+/// A name of letters, digits, "-", "_" and "." (an IDN in its form "xn--…"; RFC 6125, 6.4.2) or an address. A dot at the
+/// end says that a name is complete and is no part of it in certificates.
+ServerName parse_server_name(std::string text) {
+  const std::unique_ptr<ASN1_OCTET_STRING, OpenSSLDelete<&ASN1_OCTET_STRING_free>> address{
+      text.find('\0') == std::string::npos ? a2i_IPADDRESS(text.c_str()) : nullptr};
+  ERR_clear_error();
+  if (address != nullptr)
+    return {ServerName::Kind::address, std::move(text)};
+  if (!text.empty() && text.back() == '.')
+    text.pop_back();
+  constexpr std::size_t longest_name = 253;  // RFC 1035, 2.3.4, as text
+  constexpr std::size_t longest_label = 63;
+  bool valid = !text.empty() && text.size() <= longest_name;
+  std::size_t label = 0;
+  for (std::size_t i = 0; i <= text.size() && valid; ++i) {
+    const char c = i < text.size() ? text[i] : '.';
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                       c == '_';
+    valid = c == '.' ? label > 0 && label <= longest_label : plain;
+    label = c == '.' ? 0 : label + 1;
+  }
+  return {valid ? ServerName::Kind::name : ServerName::Kind::none, std::move(text)};
+}
+
+class TLSTransport final : public SocketTransport {
+public:
+  TLSTransport(Socket socket, bool connected, const TLSContext& context);
+
+  bool set_server_name(const std::string& server_hostname);
+  void take_socket(Socket& socket) noexcept { socket_ = std::move(socket); }
+
+  void close_fd() noexcept override;
+  IoResult read_from_fd(char* buffer, std::size_t size) noexcept override;
+  IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override;
+  IoResult send_file(int file, std::uint64_t offset, std::size_t size) noexcept override;
+  int connect(const Endpoint& address, const std::string& server_hostname) noexcept override;
+  bool shutdown_write() noexcept override;
+  void set_abort() noexcept override;
+  [[nodiscard]] bool handshaken() const noexcept override { return handshaken_; }
+  IoResult handshake() noexcept override;
+  [[nodiscard]] std::chrono::milliseconds handshake_timeout() const noexcept override {
+    return state().options.handshake_timeout;
+  }
+  std::unique_ptr<Transport> start_tls(const TLSContext&, const std::string&) override { return nullptr; }
+  [[nodiscard]] std::optional<TLSInfo> tls_info() const override {
+    return handshaken_ ? std::optional<TLSInfo>{tls_info_of(ssl_.get())} : std::nullopt;
+  }
+
+private:
+  static const BIO_METHOD* bio_method();
+  static int bio_read(BIO* bio, char* buffer, int size);
+  static int bio_write(BIO* bio, const char* data, int size);
+  int bio_outcome(BIO* bio, const IoResult& result) noexcept;
+
+  [[nodiscard]] const TLSContextState& state() const noexcept { return TLSContextState::of(context_); }
+  [[nodiscard]] bool kernel_encrypts() const noexcept { return BIO_get_ktls_send(SSL_get_wbio(ssl_.get())); }
+  enum class Doing : unsigned char { handshake, reading, writing };
+  IoResult outcome(int returned, Doing doing) noexcept;
+  IoResult failed(Doing doing) noexcept;
+  bool send_close_notify() noexcept;
+
+  TLSContext context_;
+  SslPtr ssl_;
+  std::size_t retry_size_ = 0;    ///< of the write that OpenSSL has begun: the next must bring the same bytes
+  std::optional<IoResult> held_;  ///< an end or a failure that came behind bytes
+  int error_ = 0;                 ///< errno of the socket
+  bool begun_ = false;            ///< OpenSSL has the descriptor
+  bool handshaken_ = false;
+  bool broken_ = false;           ///< OpenSSL must not be called any more
+  bool notified_ = false;         ///< close_notify is sent
+  bool drained_ = false;          ///< within one read: the socket gave less than it was asked for
+  bool has_read_ = false;
+};
+
+// -- between OpenSSL and the socket
+
+const BIO_METHOD* TLSTransport::bio_method() {
+  static const std::unique_ptr<BIO_METHOD, OpenSSLDelete<&BIO_meth_free>> method = [] {
+    const BIO_METHOD* socket = BIO_s_socket();
+    std::unique_ptr<BIO_METHOD, OpenSSLDelete<&BIO_meth_free>> made{
+        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK | BIO_TYPE_DESCRIPTOR, "squall socket")};
+    if (made == nullptr || BIO_meth_set_create(made.get(), BIO_meth_get_create(socket)) != 1 ||
+        BIO_meth_set_destroy(made.get(), BIO_meth_get_destroy(socket)) != 1 ||
+        BIO_meth_set_ctrl(made.get(), BIO_meth_get_ctrl(socket)) != 1 ||
+        BIO_meth_set_puts(made.get(), BIO_meth_get_puts(socket)) != 1 ||
+        BIO_meth_set_read(made.get(), &bio_read) != 1 || BIO_meth_set_write(made.get(), &bio_write) != 1)
+      throw std::bad_alloc{};
+    return made;
+  }();
+  return method.get();
+}
+
+int TLSTransport::bio_outcome(BIO* bio, const IoResult& result) noexcept {
+  switch (result.status) {
+  case IoResult::Status::done:
+    return static_cast<int>(result.size);
+  case IoResult::Status::end:
+    BIO_set_flags(bio, BIO_FLAGS_IN_EOF); // so that OpenSSL tells an end without close_notify
+    return 0;
+  case IoResult::Status::failed:
+    error_ = result.error;
+    return -1;
+  case IoResult::Status::would_block:
+  case IoResult::Status::crossed:
+    break;
+  }
+  return -1;
+}
+
+int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
+  auto& self = *static_cast<TLSTransport*>(BIO_get_app_data(bio));
+  BIO_clear_retry_flags(bio);
+  if (BIO_get_ktls_recv(bio)) // records come with their type, as a control message
+    return BIO_meth_get_read(BIO_s_socket())(bio, buffer, size);
+  if (size <= 0)
+    return 0;
+  // A short read of a stream socket says that nothing is left (epoll(7)), which saves asking.
+  const IoResult result = self.drained_ ? IoResult::blocked()
+                                        : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
+  self.drained_ = result.status == IoResult::Status::done && result.size < static_cast<std::size_t>(size);
+  if (result.status == IoResult::Status::would_block)
+    BIO_set_retry_read(bio);
+  return self.bio_outcome(bio, result);
+}
+
+int TLSTransport::bio_write(BIO* bio, const char* data, int size) {
+  auto& self = *static_cast<TLSTransport*>(BIO_get_app_data(bio));
+  BIO_clear_retry_flags(bio);
+  if (BIO_get_ktls_send(bio)) {
+    const SigpipeGuard guard; // write(2), or sendmsg(2) without MSG_NOSIGNAL
+    const int count = BIO_meth_get_write(BIO_s_socket())(bio, data, size);
+    if (count <= 0 && !BIO_should_retry(bio))
+      self.error_ = errno;
+    return count;
+  }
+  const IoSlice piece{data, static_cast<std::size_t>(std::max(size, 0))};
+  const IoResult result = socket_api::send(self.fileno(), &piece, 1);
+  if (result.status == IoResult::Status::would_block)
+    BIO_set_retry_write(bio);
+  return self.bio_outcome(bio, result);
+}
+
+// -- making it
+
+TLSTransport::TLSTransport(Socket socket, bool connected, const TLSContext& context)
+    : SocketTransport{std::move(socket), connected}, context_{context} {
+  ERR_clear_error();
+  ssl_.reset(SSL_new(state().ctx.get()));
+  BIO* bio = ssl_ != nullptr ? BIO_new(bio_method()) : nullptr;
+  if (bio == nullptr)
+    throw std::bad_alloc{};
+  BIO_set_app_data(bio, this);
+  SSL_set_bio(ssl_.get(), bio, bio); // which owns it
+  if (context.side() == TLSSide::server)
+    SSL_set_accept_state(ssl_.get());
+  else
+    SSL_set_connect_state(ssl_.get());
+}
+
+/// The name to ask for (SNI) and to verify; false where it is needed and is none, or cannot be used.
+bool TLSTransport::set_server_name(const std::string& server_hostname) {
+  const bool checks = state().checks_name();
+  if (state().options.side == TLSSide::server || (server_hostname.empty() && !checks))
+    return true;
+  const ServerName name = parse_server_name(server_hostname);
+  SSL* ssl = ssl_.get();
+  ERR_clear_error();
+  if (name.kind == ServerName::Kind::address) // no SNI for addresses: RFC 6066, 3
+    return !checks || X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), name.text.c_str()) == 1;
+  if (name.kind == ServerName::Kind::none || SSL_set_tlsext_host_name(ssl, name.text.c_str()) != 1)
+    return false;
+  SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  return !checks || SSL_set1_host(ssl, name.text.c_str()) == 1;
+}
+
+int TLSTransport::connect(const Endpoint& address, const std::string& server_hostname) noexcept {
+  try {
+    if (!set_server_name(server_hostname))
+      return EDESTADDRREQ;
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+  return SocketTransport::connect(address, server_hostname);
+}
+
+// -- what OpenSSL says
+
+/// What a call that did not do its work says.
+IoResult TLSTransport::outcome(int returned, Doing doing) noexcept {
+  switch (SSL_get_error(ssl_.get(), returned)) {
+  case SSL_ERROR_WANT_READ:
+    return doing == Doing::writing ? IoResult::across() : IoResult::blocked();
+  case SSL_ERROR_WANT_WRITE:
+    return doing == Doing::reading ? IoResult::across() : IoResult::blocked();
+  case SSL_ERROR_ZERO_RETURN:
+    if (doing == Doing::reading)
+      return IoResult::ended();
+    break;
+  default:
+    break;
+  }
+  return failed(doing);
+}
+
+IoResult TLSTransport::failed(Doing doing) noexcept {
+  broken_ = true;
+  const int error = std::exchange(error_, 0);
+  if (error != 0)
+    return IoResult::failure(error);
+  unsigned long code = ERR_peek_error();
+  ERR_clear_error();
+  const int reason = ERR_GET_REASON(code);
+  if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+    code = static_cast<unsigned long>(SSL_get_verify_result(ssl_.get())); // which says what was wrong
+  else if (code == 0)
+    code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING);
+  const bool cut = reason == SSL_R_UNEXPECTED_EOF_WHILE_READING && doing != Doing::handshake;
+  return IoResult::failure(static_cast<int>(code & 0x7fffffffU),
+                           cut ? CloseReason::tls_truncated : CloseReason::tls_failed);
+}
+
+IoResult TLSTransport::handshake() noexcept {
+  if (handshaken_)
+    return IoResult::moved(0);
+  if (!std::exchange(begun_, true))
+    BIO_set_fd(SSL_get_rbio(ssl_.get()), fileno(), BIO_NOCLOSE);
+  drained_ = false;
+  ERR_clear_error();
+  const int done = SSL_do_handshake(ssl_.get());
+  if (done != 1)
+    return outcome(done, Doing::handshake);
+  handshaken_ = true;
+  return IoResult::moved(0);
+}
+
+IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
+  if (held_)
+    return *std::exchange(held_, std::nullopt);
+  drained_ = false;
+  std::size_t total = 0;
+  while (total < size) {
+    std::size_t count = 0;
+    ERR_clear_error();
+    const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
+    if (done == 1) {
+      total += count;
+      continue;
+    }
+    const IoResult result = outcome(done, Doing::reading);
+    if (total == 0)
+      return result;
+    IoResult moved = IoResult::moved(total);
+    moved.more = result.status != IoResult::Status::would_block;
+    if (moved.more && result.status != IoResult::Status::crossed)
+      held_ = result;
+    has_read_ = true;
+    return moved;
+  }
+  has_read_ = true;
+  return IoResult::moved(total);
+}
+
+/// One record. Small pieces are joined for it, since each record costs its head, its tag and its send.
+IoResult TLSTransport::write_to_fd(const IoSlice* pieces, std::size_t count) noexcept {
+  static thread_local std::array<char, record_size> joined;
+  const char* data = static_cast<const char*>(pieces[0].data);
+  std::size_t size = std::min(pieces[0].size, record_size);
+  // The kernel takes bytes from where they are, and goes on from there after it was full: they must stay.
+  if (size < record_size && (count > 1 || retry_size_ > size) && !kernel_encrypts()) {
+    size = 0;
+    for (std::size_t i = 0; i < count && size < record_size; ++i) {
+      const std::size_t part = std::min(pieces[i].size, record_size - size);
+      std::memcpy(joined.data() + size, pieces[i].data, part);
+      size += part;
+    }
+    data = joined.data();
+  }
+  // A record that OpenSSL holds already goes out as it is, whatever was queued, or dropped, meanwhile.
+  const std::size_t offered = size;
+  if (retry_size_ != 0)
+    size = retry_size_;
+  std::size_t written = 0;
+  ERR_clear_error();
+  const int done = SSL_write_ex(ssl_.get(), data, size, &written);
+  if (done == 1) {
+    retry_size_ = 0;
+    return IoResult::moved(std::min(written, offered));
+  }
+  const IoResult result = outcome(done, Doing::writing);
+  retry_size_ = size;
+  return result;
+}
+
+IoResult TLSTransport::send_file(int file, std::uint64_t offset, std::size_t size) noexcept {
+  if (!kernel_encrypts())
+    return Transport::send_file(file, offset, size);
+  const SigpipeGuard guard;
+  ERR_clear_error();
+  errno = 0;
+  const ossl_ssize_t sent = SSL_sendfile(ssl_.get(), file, static_cast<off_t>(offset), size, 0);
+  if (sent > 0)
+    return IoResult::moved(static_cast<std::size_t>(sent));
+  if (sent == 0)
+    return IoResult::ended();
+  error_ = errno == EAGAIN ? 0 : errno;
+  return outcome(static_cast<int>(sent), Doing::writing);
+}
+
+// -- its end
+
+/// False when the socket has no room for it now.
+bool TLSTransport::send_close_notify() noexcept {
+  if (!handshaken_ || broken_ || notified_)
+    return true;
+  ERR_clear_error();
+  const int done = SSL_shutdown(ssl_.get());
+  if (done < 0 && SSL_get_error(ssl_.get(), done) == SSL_ERROR_WANT_WRITE)
+    return false;
+  broken_ = done < 0;
+  ERR_clear_error();
+  notified_ = true;
+  return true;
+}
+
+bool TLSTransport::shutdown_write() noexcept {
+  return send_close_notify() && SocketTransport::shutdown_write();
+}
+
+void TLSTransport::set_abort() noexcept {
+  broken_ = true; // a reset is no orderly end
+  SocketTransport::set_abort();
+}
+
+void TLSTransport::close_fd() noexcept {
+  if (retry_size_ == 0) // else the peer's input is cut, and must not look whole
+    static_cast<void>(send_close_notify());
+  // A socket that closes with unread bytes resets the connection, also what it has sent (RFC 2525, 2.17). Those that the
+  // user cannot know of, tickets of the server, are taken out.
+  char byte;
+  if (handshaken_ && !broken_ && !has_read_ && context_.side() == TLSSide::client) {
+    static_cast<void>(SSL_peek(ssl_.get(), &byte, 1));
+    ERR_clear_error();
+  }
+  SocketTransport::close_fd();
+}
+
+} // namespace
+
+std::unique_ptr<Transport> make_tls_transport(Socket socket, const TLSContext& context,
+                                              const std::string& server_hostname) {
+  auto transport = std::make_unique<TLSTransport>(std::move(socket), true, context);
+  if (!transport->set_server_name(server_hostname))
+    throw std::invalid_argument{to_string(StreamErrc::server_hostname)};
+  return transport;
+}
+
+std::unique_ptr<Transport> make_unconnected_tls_transport(const TLSContext& context, Socket socket) {
+  if (context.side() == TLSSide::server)
+    throw std::invalid_argument{"only a client's context can connect; use tls_client_options()"};
+  return std::make_unique<TLSTransport>(std::move(socket), false, context);
+}
+
+std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,
+                                          const std::string& server_hostname) {
+  // The socket goes over only when nothing can fail any more.
+  auto transport = std::make_unique<TLSTransport>(Socket{}, false, context);
+  if (!transport->set_server_name(server_hostname))
+    return nullptr;
+  transport->take_socket(socket);
+  return transport;
+}
+
+} // namespace squall
