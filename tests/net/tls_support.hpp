@@ -11,6 +11,8 @@
 
 #include <atomic>
 #include <memory>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
@@ -170,6 +172,9 @@ public:
       SSL_CTX_use_certificate(ctx_.get(), identity->certificate.get());
       SSL_CTX_use_PrivateKey(ctx_.get(), identity->key.get());
     }
+    // After a handshake the system delays acknowledgements, and Nagle's algorithm would wait for them.
+    const int on = 1;
+    ::setsockopt(socket_.fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); // not on unix sockets
     ssl_.reset(SSL_new(ctx_.get()));
     SSL_set_fd(ssl_.get(), socket_.fd());
     if (side == TLSSide::server)
