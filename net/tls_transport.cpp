@@ -103,8 +103,8 @@ private:
   bool handshaken_ = false;
   bool broken_ = false;           ///< OpenSSL must not be called any more
   bool notified_ = false;         ///< close_notify is sent
-  bool drained_ = false;          ///< within one read: the socket gave less than it was asked for
-  bool has_read_ = false;
+  bool drained_ = false;          ///< the socket gave less than it was asked for
+  bool skip_when_drained_ = false;
 };
 
 // -- between OpenSSL and the socket
@@ -149,9 +149,11 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
     return BIO_meth_get_read(BIO_s_socket())(bio, buffer, size);
   if (size <= 0)
     return 0;
-  // A short read of a stream socket says that nothing is left (epoll(7)), which saves asking.
-  const IoResult result = self.drained_ ? IoResult::blocked()
-                                        : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
+  // Behind a read that gave something, a short read of a stream socket says that nothing is left (epoll(7)), which saves
+  // asking.
+  const bool skips = self.skip_when_drained_ && self.drained_;
+  const IoResult result =
+      skips ? IoResult::blocked() : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
   self.drained_ = result.status == IoResult::Status::done && result.size < static_cast<std::size_t>(size);
   if (result.status == IoResult::Status::would_block)
     BIO_set_retry_read(bio);
@@ -259,7 +261,6 @@ IoResult TLSTransport::handshake() noexcept {
     return IoResult::moved(0);
   if (!std::exchange(begun_, true))
     BIO_set_fd(SSL_get_rbio(ssl_.get()), fileno(), BIO_NOCLOSE);
-  drained_ = false;
   ERR_clear_error();
   const int done = SSL_do_handshake(ssl_.get());
   if (done != 1)
@@ -271,7 +272,7 @@ IoResult TLSTransport::handshake() noexcept {
 IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
   if (held_)
     return *std::exchange(held_, std::nullopt);
-  drained_ = false;
+  drained_ = false; // since then more may have come
   std::size_t total = 0;
   while (total < size) {
     std::size_t count = 0;
@@ -279,8 +280,10 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
     if (done == 1) {
       total += count;
+      skip_when_drained_ = true; // not before: behind half a record there may be an end, which is told only once
       continue;
     }
+    skip_when_drained_ = false;
     const IoResult result = outcome(done, Doing::reading);
     if (total == 0)
       return result;
@@ -288,10 +291,9 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     moved.more = result.status != IoResult::Status::would_block;
     if (moved.more && result.status != IoResult::Status::crossed)
       held_ = result;
-    has_read_ = true;
     return moved;
   }
-  has_read_ = true;
+  skip_when_drained_ = false;
   return IoResult::moved(total);
 }
 
@@ -370,9 +372,10 @@ void TLSTransport::close_fd() noexcept {
   if (retry_size_ == 0) // else the peer's input is cut, and must not look whole
     static_cast<void>(send_close_notify());
   // A socket that closes with unread bytes resets the connection, also what it has sent (RFC 2525, 2.17). Those that the
-  // user cannot know of, tickets of the server, are taken out.
+  // user cannot know of are taken out: tickets of the server, the peer's close_notify.
   char byte;
-  if (handshaken_ && !broken_ && !has_read_ && context_.side() == TLSSide::client) {
+  if (handshaken_ && !broken_) {
+    ERR_clear_error();
     static_cast<void>(SSL_peek(ssl_.get(), &byte, 1));
     ERR_clear_error();
   }
