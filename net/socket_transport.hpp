@@ -47,7 +47,8 @@ public:
   [[nodiscard]] Endpoint peer_endpoint() const final {
     return socket_ ? socket_api::peer_endpoint(socket_.fd()) : Endpoint{};
   }
-  std::unique_ptr<Transport> start_tls(const TLSContext& context, const std::string& server_hostname) override;
+  std::unique_ptr<Transport> start_tls(const TLSContext& context,
+                                       const std::string& server_hostname) override;
 
 protected:
   Socket socket_;

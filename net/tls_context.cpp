@@ -3,14 +3,15 @@
 // tls_context.cpp: how options become an SSL_CTX, and how a server chooses by name and protocol.
 #include "net/tls_context_state.hpp"
 
-#include <algorithm>
-#include <cctype>
-#include <filesystem>
-#include <limits>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <limits>
 #include <optional>
 #include <system_error>
 
@@ -82,7 +83,8 @@ void use_certificate(SSL_CTX& ctx, const Source& source) {
   if (ours == nullptr)
     refuse("the " + source.text() + " has no certificate in PEM (-----BEGIN CERTIFICATE-----)");
   if (SSL_CTX_use_certificate(&ctx, ours.get()) != 1)
-    fail("cannot use the " + source.text(), "it needs an RSA key of 2048 bits, or an elliptic curve, at least");
+    fail("cannot use the " + source.text(),
+         "it needs an RSA key of 2048 bits, or an elliptic curve, at least");
   while (CertificatePtr next = read_certificate(*bio, source)) {
     if (SSL_CTX_add0_chain_cert(&ctx, next.get()) != 1)
       fail("cannot use the chain of the " + source.text(), "check the certificates behind the first one");
@@ -106,8 +108,9 @@ void use_own_certificate(SSL_CTX& ctx, const TLSOptions& options) {
   const Source certificate{"certificate", options.certificate_file, options.certificate_pem};
   const Source key{"key", options.key_file, options.key_pem};
   if (certificate.given() != key.given())
-    refuse(certificate.given() ? "there is a certificate but no key: set key_file or key_pem"
-                               : "there is a key but no certificate: set certificate_file or certificate_pem");
+    refuse(certificate.given()
+               ? "there is a certificate but no key: set key_file or key_pem"
+               : "there is a key but no certificate: set certificate_file or certificate_pem");
   if (!certificate.given()) {
     if (options.side == TLSSide::server)
       refuse("a server needs a certificate: set certificate_file and key_file");
@@ -163,7 +166,8 @@ void check(const TLSOptions& options) {
     refuse("min_version is above max_version");
   if (options.handshake_timeout < std::chrono::milliseconds{1})
     refuse("handshake_timeout must be 1 ms or more");
-  if (options.session_lifetime < std::chrono::seconds{1} || options.session_lifetime > std::chrono::hours{7 * 24})
+  if (options.session_lifetime < std::chrono::seconds{1} ||
+      options.session_lifetime > std::chrono::hours{7 * 24})
     refuse("session_lifetime must be 1 second to 7 days");
   for (const std::string& protocol : options.alpn)
     if (protocol.empty() || protocol.size() > 255)
@@ -178,7 +182,9 @@ void check(const TLSOptions& options) {
   }
 }
 
-int to_openssl(TLSVersion version) { return version == TLSVersion::tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION; }
+int to_openssl(TLSVersion version) {
+  return version == TLSVersion::tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION;
+}
 
 /// OpenSSL passes over names that it does not know: a misspelled list would be another one.
 void check_ciphers(SSL_CTX& ctx, const std::string& list) {
@@ -242,7 +248,8 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
       SSL_CTX_set_session_id_context(&ctx, state.session_id_context.data(),
                                      static_cast<unsigned int>(state.session_id_context.size())) != 1)
     fail("cannot set up resumption", "check OpenSSL's random numbers");
-  const bool resumes = options.side == TLSSide::server && options.client_certificates == ClientCertificates::none;
+  const bool resumes =
+      options.side == TLSSide::server && options.client_certificates == ClientCertificates::none;
   const bool tickets = resumes && options.session_tickets;
   const bool cache = resumes && options.session_cache_size > 0;
   if (options.side == TLSSide::server && !tickets) {
@@ -344,8 +351,8 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
   SSL_CTX_set_options(ctx.get(), SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_clear_options(ctx.get(), SSL_OP_IGNORE_UNEXPECTED_EOF); // which would hide that data is cut
-  SSL_CTX_set_mode(ctx.get(),
-                   SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+  SSL_CTX_set_mode(ctx.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   if (options.ktls)
     SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
   else // one recv(2) takes a record and what follows it; the kernel's TLS hands out single records
@@ -386,7 +393,8 @@ const TLSContextState* TLSContextState::find(std::string_view server_name) const
   return options.unknown_server_name == UnknownServerName::use_default ? this : nullptr;
 }
 
-TLSContext::TLSContext(const TLSOptions& options) : state_{std::make_shared<const TLSContextState>(options)} {}
+TLSContext::TLSContext(const TLSOptions& options)
+    : state_{std::make_shared<const TLSContextState>(options)} {}
 
 TLSSide TLSContext::side() const noexcept { return state_->options.side; }
 

@@ -7,8 +7,9 @@
 
 #include <squall/net/tls_context.hpp>
 
-#include <array>
 #include <openssl/ssl.h>
+
+#include <array>
 #include <string>
 #include <string_view>
 

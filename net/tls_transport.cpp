@@ -5,17 +5,19 @@
 // OpenSSL reads and writes the descriptor itself, through a BIO that is OpenSSL's own socket BIO but for its read and its
 // write: so it can give the connection's keys to the kernel (kTLS), and writes raise no SIGPIPE.
 #include "net/tls_transport.hpp"
+
 #include "net/sigpipe_guard.hpp"
 #include "net/socket_transport.hpp"
 #include "net/tls_context_state.hpp"
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <new>
-#include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/x509v3.h>
 #include <stdexcept>
 
 namespace squall {
@@ -43,14 +45,14 @@ ServerName parse_server_name(std::string text) {
     return {ServerName::Kind::address, std::move(text)};
   if (!text.empty() && text.back() == '.')
     text.pop_back();
-  constexpr std::size_t longest_name = 253;  // RFC 1035, 2.3.4, as text
+  constexpr std::size_t longest_name = 253; // RFC 1035, 2.3.4, as text
   constexpr std::size_t longest_label = 63;
   bool valid = !text.empty() && text.size() <= longest_name;
   std::size_t label = 0;
   for (std::size_t i = 0; i <= text.size() && valid; ++i) {
     const char c = i < text.size() ? text[i] : '.';
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-                       c == '_';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
     valid = c == '.' ? label > 0 && label <= longest_label : plain;
     label = c == '.' ? 0 : label + 1;
   }
@@ -96,21 +98,21 @@ private:
 
   TLSContext context_;
   SslPtr ssl_;
-  std::size_t retry_size_ = 0;    ///< of the write that OpenSSL has begun: the next must bring the same bytes
-  std::optional<IoResult> held_;  ///< an end or a failure that came behind bytes
-  int error_ = 0;                 ///< errno of the socket
-  bool begun_ = false;            ///< OpenSSL has the descriptor
+  std::size_t retry_size_ = 0;   ///< of the write that OpenSSL has begun: the next must bring the same bytes
+  std::optional<IoResult> held_; ///< an end or a failure that came behind bytes
+  int error_ = 0;                ///< errno of the socket
+  bool begun_ = false;           ///< OpenSSL has the descriptor
   bool handshaken_ = false;
-  bool broken_ = false;           ///< OpenSSL must not be called any more
-  bool notified_ = false;         ///< close_notify is sent
-  bool drained_ = false;          ///< the socket gave less than it was asked for
+  bool broken_ = false;   ///< OpenSSL must not be called any more
+  bool notified_ = false; ///< close_notify is sent
+  bool drained_ = false;  ///< the socket gave less than it was asked for
   bool skip_when_drained_ = false;
 };
 
 // -- between OpenSSL and the socket
 
 const BIO_METHOD* TLSTransport::bio_method() {
-  static const std::unique_ptr<BIO_METHOD, OpenSSLDelete<&BIO_meth_free>> method = [] {
+  static const std::unique_ptr<BIO_METHOD, OpenSSLDelete<& BIO_meth_free>> method = [] {
     const BIO_METHOD* socket = BIO_s_socket();
     std::unique_ptr<BIO_METHOD, OpenSSLDelete<&BIO_meth_free>> made{
         BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK | BIO_TYPE_DESCRIPTOR, "squall socket")};
@@ -152,8 +154,8 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   // Behind a read that gave something, a short read of a stream socket says that nothing is left (epoll(7)), which saves
   // asking.
   const bool skips = self.skip_when_drained_ && self.drained_;
-  const IoResult result =
-      skips ? IoResult::blocked() : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
+  const IoResult result = skips ? IoResult::blocked()
+                                : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
   self.drained_ = result.status == IoResult::Status::done && result.size < static_cast<std::size_t>(size);
   if (result.status == IoResult::Status::would_block)
     BIO_set_retry_read(bio);
@@ -280,7 +282,8 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
     if (done == 1) {
       total += count;
-      skip_when_drained_ = true; // not before: behind half a record there may be an end, which is told only once
+      skip_when_drained_ =
+          true; // not before: behind half a record there may be an end, which is told only once
       continue;
     }
     skip_when_drained_ = false;

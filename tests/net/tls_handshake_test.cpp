@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// tls_handshake_test.cpp: how streams of TLS meet: a line there and back, waiting for the handshake, connecting.
-#include "tests/net/stream_contract.hpp"
+// tls_handshake_test.cpp: how the two ends of TLS meet: who is believed, what waits, what both know afterwards, and what
+// happens to a handshake that fails, stalls or comes in pieces.
+#include "tests/net/tls_fixture.hpp"
+
+#include <csignal>
 
 namespace squall {
 
 namespace {
 
 using namespace testing_support;
-
-class TLSTest : public testing::Test {
-protected:
-  [[nodiscard]] bool run_until(const std::function<bool()>& predicate) {
-    return testing_support::run_until(loop, predicate);
-  }
-
-  ManualClock clock;
-  EventLoop loop{&clock};
-};
 
 using TLSHandshake = TLSTest;
 
@@ -30,6 +23,547 @@ TEST_F(TLSHandshake, CarriesALineThereAndBack) {
   TestRead at_client{client, ReadUntil{"\n"}};
   ASSERT_TRUE(run_until([&] { return at_client.answered(); }));
   EXPECT_EQ(at_client.text(), "echo: hello\n");
+}
+
+// -- waiting
+
+TEST_F(TLSHandshake, IsWaitedForBeforeDuringAndAfterAnyNumberOfTimes) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  EXPECT_FALSE(both.stream.tls_info());
+  EXPECT_FALSE(both.stream.connected());
+  TestWait first{both.stream, StreamEvent::handshaken};
+  TestWait second{both.stream, StreamEvent::handshaken};
+  run_turns(loop);
+  EXPECT_FALSE(first.answered());
+  both.peer->shake();
+  run_turns(loop);
+  TestWait third{both.stream, StreamEvent::handshaken};
+  shake(both);
+  EXPECT_TRUE(first.succeeded() && second.succeeded() && third.succeeded());
+  EXPECT_TRUE(TestWait(both.stream, StreamEvent::handshaken).succeeded());
+  bool called = false;
+  both.stream.wait(StreamEvent::handshaken, [&](Result<void> result) { called = result.has_value(); });
+  EXPECT_TRUE(run_until([&] { return called; }));
+  both.stream.close();
+  EXPECT_TRUE(TestWait(both.stream, StreamEvent::handshaken).succeeded());
+}
+
+TEST_F(TLSHandshake, TellsItsFailureToEveryoneAlsoAfterwards) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  TestWait before{both.stream, StreamEvent::handshaken};
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  ASSERT_GT(::send(both.peer->socket().fd(), "GET / HTTP/1.0\r\n\r\n", 18, MSG_NOSIGNAL), 0);
+  ASSERT_TRUE(run_until([&] { return before.answered() && read.answered(); }));
+  const StreamError failed = tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_HTTP_REQUEST));
+  EXPECT_EQ(before.error(), failed);
+  EXPECT_EQ(read.error(), failed);
+  EXPECT_EQ(failed.real_error.message(), "http request");
+  EXPECT_EQ(TestWait(both.stream, StreamEvent::handshaken).error(), failed);
+}
+
+TEST_F(TLSHandshake, OfAPlainStreamIsDone) {
+  auto [one, two] = pair_sockets<&make_tcp_pair>(loop, {});
+  EXPECT_TRUE(TestWait(one, StreamEvent::handshaken).succeeded());
+  EXPECT_FALSE(one.tls_info());
+}
+
+TEST_F(TLSHandshake, HoldsReadsAndWritesBack) {
+  auto both = serve(server_context<TLSVersion::tls_1_2>());
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  TestWrite write{both.stream, Bytes{"answer\n"}};
+  run_turns(loop);
+  EXPECT_FALSE(read.answered() || write.answered());
+  EXPECT_EQ(both.stream.unsent_size(), 7U);
+  shake(both);
+  both.peer->send_some("question\n");
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return read.answered() && write.answered() && both.peer->received == "answer\n";
+  }));
+  EXPECT_EQ(read.text(), "question\n");
+}
+
+// -- what both know afterwards
+
+TEST_F(TLSHandshake, TellsWhatWasAgreedOn) {
+  TLSOptions server = server_options();
+  server.alpn = {"two", "one"};
+  TLSOptions client = client_options();
+  client.alpn = {"one", "two"};
+  auto [ours, theirs] = make_tcp_pair();
+  IOStream at_server{loop, std::move(ours), TLSContext{server}};
+  IOStream at_client{loop, make_tls_transport(std::move(theirs), TLSContext{client}, "localhost")};
+  ASSERT_TRUE(run_until([&] { return at_server.connected() && at_client.connected(); }));
+  const TLSInfo info = *at_client.tls_info();
+  EXPECT_EQ(info.version, "TLSv1.3");
+  EXPECT_EQ(info.cipher.substr(0, 4), "TLS_");
+  EXPECT_EQ(info.alpn, "two") << "the server's first";
+  EXPECT_FALSE(info.resumed);
+  ASSERT_EQ(info.peer_certificates.size(), 1U);
+  const PeerCertificate& certificate = info.peer_certificates.front();
+  EXPECT_EQ(certificate.subject, "CN=server");
+  EXPECT_EQ(certificate.issuer, "CN=Test Authority");
+  EXPECT_EQ(certificate.dns_names, std::vector<std::string>{"localhost"});
+  EXPECT_EQ(certificate.ip_addresses, std::vector<std::string>{"127.0.0.1"});
+  EXPECT_EQ(certificate.pem, test_server().certificate_pem());
+  EXPECT_EQ(at_server.tls_info()->server_name, "localhost");
+  EXPECT_EQ(at_server.tls_info()->alpn, "two");
+  EXPECT_TRUE(at_server.tls_info()->peer_certificates.empty());
+  at_client.close();
+  EXPECT_FALSE(at_client.tls_info());
+}
+
+TEST_F(TLSHandshake, RefusesAClientThatOffersOtherProtocolsOnly) {
+  TLSOptions options = server_options();
+  options.alpn = {"h2"};
+  auto both = serve(TLSContext{options});
+  SSL_set_alpn_protos(both.peer->ssl(), reinterpret_cast<const unsigned char*>("\3foo"), 4);
+  shake(both);
+  EXPECT_EQ(both.stream.error().reason, CloseReason::tls_failed);
+  EXPECT_EQ(both.peer->reason, SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL);
+}
+
+TEST_F(TLSHandshake, RefusesVersionsAndCiphersOutsideTheProfile) {
+  auto old = serve(TLSContext{server_options()});
+  SSL_set_security_level(old.peer->ssl(), 0);
+  SSL_set_min_proto_version(old.peer->ssl(), TLS1_VERSION);
+  SSL_set_max_proto_version(old.peer->ssl(), TLS1_1_VERSION);
+  shake(old);
+  EXPECT_EQ(old.stream.error().reason, CloseReason::tls_failed);
+  auto weak = serve(TLSContext{server_options()});
+  SSL_set_max_proto_version(weak.peer->ssl(), TLS1_2_VERSION);
+  SSL_set_cipher_list(weak.peer->ssl(), "ECDHE-ECDSA-AES128-SHA:AES128-GCM-SHA256");
+  shake(weak);
+  EXPECT_EQ(weak.stream.error().reason, CloseReason::tls_failed);
+}
+
+// -- connecting
+
+TEST_F(TLSHandshake, IsPartOfAConnect) {
+  const ListeningSocket listener = bind_sockets(0, "127.0.0.1").front();
+  IOStream client{loop, client_context<TLSVersion::tls_1_3>()};
+  TestWait connected{client, Connect{listener.local_endpoint(), "localhost"}};
+  TestWrite write{client, Bytes{"early\n"}};
+  IOStream server;
+  ASSERT_TRUE(run_until([&] {
+    const int fd = server ? -1 : ::accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      EXPECT_FALSE(connected.answered());
+      server = IOStream{loop, Socket{fd}, server_context<TLSVersion::tls_1_3>()};
+    }
+    return connected.answered() && write.answered();
+  }));
+  EXPECT_TRUE(connected.succeeded() && write.succeeded());
+  EXPECT_TRUE(client.tls_info());
+  TestRead read{server, ReadUntil{"\n"}};
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.text(), "early\n");
+}
+
+TEST_F(TLSHandshake, NeedsANameToVerify) {
+  const ListeningSocket listener = bind_sockets(0, "127.0.0.1").front();
+  IOStream client{loop, client_context<TLSVersion::tls_1_3>()};
+  const TestWait refused{client, Connect{listener.local_endpoint()}};
+  EXPECT_EQ(refused.error().code, StreamErrc::server_hostname);
+  EXPECT_FALSE(client.closed());
+  auto [ours, theirs] = make_tcp_pair();
+  EXPECT_THROW(make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>()),
+               std::invalid_argument);
+  EXPECT_THROW((IOStream{loop, server_context<TLSVersion::tls_1_3>()}), std::invalid_argument);
+}
+
+TEST(RuleC9, NoNameIsTooLongForASetter) {
+  for (const std::size_t size : {0UL, 254UL, 255UL, 256UL, 65536UL}) {
+    for (const bool dotted : {false, true}) {
+      std::string name(size, 'a');
+      for (std::size_t i = 9; dotted && i < size; i += 10)
+        name[i] = '.';
+      auto [ours, theirs] = make_tcp_pair();
+      EXPECT_THROW(make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), name),
+                   std::invalid_argument)
+          << size;
+    }
+  }
+  std::string longest = std::string(63, 'a') + '.' + std::string(63, 'b') + '.' + std::string(63, 'c') + '.' +
+                        std::string(61, 'd');
+  for (const std::string& name : {std::string{"a"}, longest, longest + '.'}) {
+    auto [ours, theirs] = make_tcp_pair();
+    EXPECT_NE(make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), name), nullptr);
+  }
+  for (const std::string& name : {std::string{"a..b"}, std::string{"."}, std::string{"b\303\274cher.example"},
+                                  std::string{"a\0b", 3}, std::string{"*.example.com"}, std::string{"a b"}}) {
+    auto [ours, theirs] = make_tcp_pair();
+    EXPECT_THROW(make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), name),
+                 std::invalid_argument)
+        << name;
+  }
+}
+
+// -- who is believed
+
+class RuleC11 : public TLSTest {};
+
+TEST_F(RuleC11, TableOfCertificates) {
+  struct Row {
+    const char* what;
+    CertificateSpec spec;
+    std::string name;
+    int expected; ///< of X509_V_...
+  };
+  const std::string host = "foo.example.com";
+  const std::string long_name = std::string(63, 'a') + '.' + std::string(63, 'b') + '.' +
+                                std::string(63, 'c') + '.' + std::string(63, 'd');
+  const std::vector<Row> rows = {
+      {"its name", {.dns_names = {host}}, host, X509_V_OK},
+      {"another name", {.dns_names = {"bar.example.com"}}, host, X509_V_ERR_HOSTNAME_MISMATCH},
+      {"the common name only", {.common_name = host}, host, X509_V_ERR_HOSTNAME_MISMATCH},
+      {"a wildcard", {.dns_names = {"*.example.com"}}, host, X509_V_OK},
+      {"a wildcard for two labels", {.dns_names = {"*.com"}}, host, X509_V_ERR_HOSTNAME_MISMATCH},
+      {"half a wildcard", {.dns_names = {"f*.example.com"}}, host, X509_V_ERR_HOSTNAME_MISMATCH},
+      {"its address", {.ip_addresses = {"192.0.2.1"}}, "192.0.2.1", X509_V_OK},
+      {"its address of IPv6", {.ip_addresses = {"2001:db8::1"}}, "2001:db8::1", X509_V_OK},
+      {"its address as a name",
+       {.common_name = "192.0.2.1", .dns_names = {"192.0.2.1"}},
+       "192.0.2.1",
+       X509_V_ERR_IP_ADDRESS_MISMATCH},
+      {"a NUL in the name",
+       {.dns_names = {host + std::string{"\0.evil.example", 14}}},
+       host,
+       X509_V_ERR_HOSTNAME_MISMATCH},
+      {"a dot behind the name that is asked for", {.dns_names = {host}}, host + ".", X509_V_OK},
+      {"a dot behind the name in the certificate",
+       {.dns_names = {host + "."}},
+       host,
+       X509_V_ERR_HOSTNAME_MISMATCH},
+      {"an IDN", {.dns_names = {"xn--bcher-kva.example"}}, "XN--bcher-kva.example", X509_V_OK},
+      {"an IDN under half a wildcard",
+       {.dns_names = {"xn--*.example"}},
+       "xn--bcher-kva.example",
+       X509_V_ERR_HOSTNAME_MISMATCH},
+      {"a name of 255 characters", {.dns_names = {long_name}}, host, X509_V_ERR_HOSTNAME_MISMATCH},
+      {"expired", {.dns_names = {host}, .begins = -7200, .ends = -3600}, host, X509_V_ERR_CERT_HAS_EXPIRED},
+      {"not yet valid", {.dns_names = {host}, .begins = 3600}, host, X509_V_ERR_CERT_NOT_YET_VALID},
+      {"for clients",
+       {.dns_names = {host}, .extended_key_usage = NID_client_auth},
+       host,
+       X509_V_ERR_INVALID_PURPOSE},
+      {"for servers", {.dns_names = {host}, .extended_key_usage = NID_server_auth}, host, X509_V_OK},
+  };
+  for (const Row& row : rows)
+    for (const auto& client :
+         {client_context<TLSVersion::tls_1_2>(), client_context<TLSVersion::tls_1_3>()}) {
+      SCOPED_TRACE(row.what);
+      const StreamError error = verify(issue(row.spec, &test_authority()), row.name, client);
+      if (row.expected == X509_V_OK)
+        EXPECT_EQ(error.reason, CloseReason::none) << to_string(error);
+      else
+        EXPECT_EQ(error, tls_error(row.expected)) << to_string(error);
+    }
+}
+
+TEST_F(RuleC11, NobodyElseSigns) {
+  const TLSContext& client = client_context<TLSVersion::tls_1_3>();
+  const Identity stranger = issue({.common_name = "Stranger", .is_authority = true});
+  EXPECT_EQ(verify(issue({.dns_names = {"foo"}}, &stranger), "foo", client),
+            tls_error(X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY));
+  EXPECT_EQ(verify(issue({.dns_names = {"foo"}}), "foo", client),
+            tls_error(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT));
+}
+
+TEST_F(RuleC11, OnlyWhatIsCalledInsecureBelievesAnyone) {
+  TLSOptions no_name = client_options();
+  no_name.insecure_skip_name_check = true;
+  EXPECT_EQ(verify(test_server(), "other.example", TLSContext{no_name}).reason, CloseReason::none);
+  EXPECT_EQ(verify(issue({}), "other.example", TLSContext{no_name}),
+            tls_error(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT));
+  EXPECT_EQ(verify(issue({}), "", TLSContext{insecure_tls_client_options()}).reason, CloseReason::none);
+}
+
+class RuleC12 : public TLSTest {
+protected:
+  TLSContext context(ClientCertificates wanted, TLSVersion version) {
+    TLSOptions options = server_options();
+    options.ca_pem = test_authority().certificate_pem();
+    options.client_certificates = wanted;
+    return context_of(options, version);
+  }
+  StreamError outcome(ClientCertificates wanted, TLSVersion version, const Identity* client,
+                      const Identity* between = nullptr) {
+    auto both = serve(context(wanted, version), client);
+    if (between != nullptr)
+      SSL_add1_chain_cert(both.peer->ssl(), between->certificate.get());
+    shake(both);
+    info = both.stream.tls_info();
+    return both.stream.error();
+  }
+  std::optional<TLSInfo> info;
+};
+
+TEST_F(RuleC12, TableOfClientCertificates) {
+  const Identity valid =
+      issue({.common_name = "client", .extended_key_usage = NID_client_auth}, &test_authority());
+  const Identity self_signed = issue({.common_name = "client"});
+  const Identity expired = issue({.begins = -7200, .ends = -3600}, &test_authority());
+  const Identity of_server = issue({.extended_key_usage = NID_server_auth}, &test_authority());
+  const Identity no_authority = issue({.common_name = "no authority"}, &test_authority());
+  const Identity below = issue({.common_name = "below"}, &no_authority);
+  const auto require = ClientCertificates::require;
+  for (const TLSVersion version : {TLSVersion::tls_1_2, TLSVersion::tls_1_3}) {
+    EXPECT_EQ(outcome(require, version, &valid).reason, CloseReason::none);
+    ASSERT_EQ(info->peer_certificates.size(), 1U);
+    EXPECT_EQ(info->peer_certificates.front().subject, "CN=client");
+    EXPECT_EQ(outcome(require, version, nullptr),
+              tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)));
+    EXPECT_EQ(outcome(require, version, &self_signed), tls_error(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT));
+    EXPECT_EQ(outcome(require, version, &expired), tls_error(X509_V_ERR_CERT_HAS_EXPIRED));
+    EXPECT_EQ(outcome(require, version, &of_server), tls_error(X509_V_ERR_INVALID_PURPOSE));
+    EXPECT_EQ(outcome(require, version, &below, &no_authority).reason, CloseReason::tls_failed);
+    EXPECT_EQ(outcome(ClientCertificates::request, version, nullptr).reason, CloseReason::none);
+    EXPECT_EQ(outcome(ClientCertificates::request, version, &self_signed),
+              tls_error(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT));
+  }
+}
+
+TEST_F(RuleC12, NothingIsResumedWhereClientsAreVerified) {
+  const Identity valid = issue({.common_name = "client"}, &test_authority());
+  for (const TLSVersion version : {TLSVersion::tls_1_2, TLSVersion::tls_1_3}) {
+    const TLSContext verifying = context(ClientCertificates::require, version);
+    auto first = serve(verifying, &valid);
+    shake(first);
+    const std::unique_ptr<SSL_SESSION, Frees<&SSL_SESSION_free>> session{SSL_get1_session(first.peer->ssl())};
+    auto second = serve(verifying, &valid);
+    SSL_set_session(second.peer->ssl(), session.get());
+    shake(second);
+    ASSERT_TRUE(second.stream.tls_info());
+    EXPECT_FALSE(second.stream.tls_info()->resumed);
+  }
+}
+
+TEST_F(TLSHandshake, ResumesWithATicketOfTheSameContextOnly) {
+  for (const TLSVersion version : {TLSVersion::tls_1_2, TLSVersion::tls_1_3}) {
+    const TLSContext context = context_of(server_options(), version);
+    auto first = serve(context);
+    shake(first);
+    ASSERT_TRUE(run_until([&] {
+      first.peer->receive();
+      return SSL_SESSION_is_resumable(SSL_get_session(first.peer->ssl())) == 1;
+    }));
+    const std::unique_ptr<SSL_SESSION, Frees<&SSL_SESSION_free>> session{SSL_get1_session(first.peer->ssl())};
+    for (const bool same : {true, false}) {
+      auto second = serve(same ? context : context_of(server_options(), version));
+      SSL_set_session(second.peer->ssl(), session.get());
+      shake(second);
+      ASSERT_TRUE(second.stream.tls_info());
+      EXPECT_EQ(second.stream.tls_info()->resumed, same);
+    }
+  }
+}
+
+// -- names
+
+class ServerNames : public TLSTest {
+protected:
+  TLSContext context(UnknownServerName unknown) {
+    TLSOptions options = server_options();
+    options.unknown_server_name = unknown;
+    TLSOptions closed = server_options(named_);
+    closed.ca_pem = test_authority().certificate_pem();
+    closed.client_certificates = ClientCertificates::require;
+    options.server_names["Closed.example"] = TLSContext{closed};
+    options.server_names["*.open.example"] = TLSContext{server_options(named_)};
+    return TLSContext{options};
+  }
+  /// Common name of the certificate that a client gets who asks for `name`; or what went wrong.
+  std::string asked(const TLSContext& context, const char* name, const Identity* client = nullptr) {
+    auto both = serve(context, client);
+    if (name != nullptr)
+      SSL_set_tlsext_host_name(both.peer->ssl(), name);
+    shake(both);
+    if (both.stream.closed())
+      return both.stream.error().real_error.message();
+    char text[64] = "";
+    X509_NAME_get_text_by_NID(X509_get_subject_name(SSL_get0_peer_certificate(both.peer->ssl())),
+                              NID_commonName, text, sizeof text);
+    return text;
+  }
+
+  Identity named_ = issue({.common_name = "named"}, &test_authority());
+  Identity client_ = issue({.common_name = "client"}, &test_authority());
+};
+
+TEST_F(ServerNames, ChooseTheCertificateAndWhoMayCome) {
+  const TLSContext lenient = context(UnknownServerName::use_default);
+  EXPECT_EQ(asked(lenient, nullptr), "server");
+  EXPECT_EQ(asked(lenient, "unknown.example"), "server");
+  EXPECT_EQ(asked(lenient, "a.open.example"), "named");
+  EXPECT_EQ(asked(lenient, "a.b.open.example"), "server");
+  EXPECT_EQ(asked(lenient, "CLOSED.example", &client_), "named");
+  EXPECT_EQ(asked(lenient, "closed.example"), "peer did not return a certificate");
+  const TLSContext strict = context(UnknownServerName::refuse);
+  EXPECT_EQ(asked(strict, "a.open.example"), "named");
+  EXPECT_NE(asked(strict, nullptr), "server");
+  EXPECT_NE(asked(strict, "unknown.example"), "server");
+}
+
+TEST_F(ServerNames, ATicketOfOneNameDoesNotOpenAnother) { // CVE-2025-23419
+  const TLSContext server = context(UnknownServerName::use_default);
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    auto open = serve(server);
+    SSL_set_max_proto_version(open.peer->ssl(), version);
+    SSL_set_tlsext_host_name(open.peer->ssl(), "a.open.example");
+    shake(open);
+    ASSERT_TRUE(run_until([&] {
+      open.peer->receive();
+      return SSL_SESSION_is_resumable(SSL_get_session(open.peer->ssl())) == 1;
+    }));
+    const std::unique_ptr<SSL_SESSION, Frees<&SSL_SESSION_free>> session{SSL_get1_session(open.peer->ssl())};
+    auto closed = serve(server);
+    SSL_set_max_proto_version(closed.peer->ssl(), version);
+    SSL_set_session(closed.peer->ssl(), session.get());
+    SSL_set_tlsext_host_name(closed.peer->ssl(), "closed.example");
+    shake(closed);
+    EXPECT_EQ(closed.stream.error().reason, CloseReason::tls_failed);
+  }
+}
+
+class RuleC3 : public ServerNames {
+protected:
+  /// The bytes of a ClientHello that asks for `name`.
+  static std::string client_hello(const RawTLS& peer, const char* name) {
+    BIO* out = BIO_new(BIO_s_mem());
+    SSL_set_bio(peer.ssl(), BIO_new(BIO_s_mem()), out);
+    SSL_set_tlsext_host_name(peer.ssl(), name);
+    SSL_do_handshake(peer.ssl());
+    char* data = nullptr;
+    const long size = BIO_get_mem_data(out, &data);
+    return {data, static_cast<std::size_t>(size)};
+  }
+  /// The same handshake bytes in records of one byte each.
+  static std::string in_tiny_records(const std::string& hello) {
+    std::string records;
+    for (const char byte : hello.substr(5))
+      records.append(hello, 0, 3).append(1, '\0').append(1, '\1').append(1, byte);
+    return records;
+  }
+};
+
+TEST_F(RuleC3, ACutClientHelloGetsTheSameCertificateAndTheSameDemand) {
+  const TLSContext server = context(UnknownServerName::refuse);
+  for (const bool tiny_records : {false, true}) {
+    auto both = serve(server);
+    std::string hello = client_hello(*both.peer, "closed.example");
+    if (tiny_records)
+      hello = in_tiny_records(hello);
+    for (const char byte : hello) { // each its own segment: the loop takes it before the next
+      ASSERT_EQ(::send(both.peer->socket().fd(), &byte, 1, MSG_NOSIGNAL), 1);
+      run_turns(loop, 1);
+    }
+    EXPECT_FALSE(both.stream.closed());
+    SSL_set_fd(both.peer->ssl(), both.peer->socket().fd());
+    shake(both);
+    EXPECT_EQ(both.stream.error(),
+              tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE)));
+  }
+}
+
+// -- what fails and what stalls
+
+class RuleC14 : public TLSTest {};
+
+TEST_F(RuleC14, TimedOutHandshakesLeaveNoDescriptor) {
+  const TLSContext& context = server_context<TLSVersion::tls_1_3>();
+  const int before = descriptor_count();
+  for (int batch = 0; batch < 10; ++batch) {
+    std::vector<IOStream> streams;
+    std::vector<Socket> silent;
+    for (int i = 0; i < 100; ++i) {
+      auto [ours, theirs] = make_socket_pair();
+      streams.emplace_back(loop, std::move(ours), context);
+      silent.push_back(std::move(theirs));
+    }
+    run_turns(loop);
+    clock.advance(9'999ms);
+    for (const Socket& socket : silent) // what drips in does not give it more time
+      ASSERT_EQ(::send(socket.fd(), "\26", 1, MSG_NOSIGNAL), 1);
+    run_turns(loop);
+    EXPECT_FALSE(streams.front().closed());
+    clock.advance(1ms);
+    run_turns(loop);
+    for (const IOStream& stream : streams)
+      ASSERT_EQ(stream.error(), (StreamError{StreamErrc::closed, CloseReason::tls_failed,
+                                             std::make_error_code(std::errc::timed_out)}));
+    silent.clear();
+    EXPECT_EQ(descriptor_count(), before);
+  }
+}
+
+TEST_F(RuleC14, AlsoOfAConnect) {
+  const ListeningSocket listener = bind_sockets(0, "127.0.0.1").front();
+  IOStream client{loop, client_context<TLSVersion::tls_1_3>()};
+  TestWait connected{client, Connect{listener.local_endpoint(), "localhost"}};
+  run_turns(loop);
+  clock.advance(10s);
+  ASSERT_TRUE(run_until([&] {
+    clock.advance(10s);
+    return connected.answered();
+  }));
+  EXPECT_EQ(connected.error().reason, CloseReason::tls_failed);
+}
+
+class RuleC15 : public TLSTest {};
+
+TEST_F(RuleC15, AQueuedWriteDoesNotMakeAStalledHandshakeSpin) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  TestWrite write{both.stream, Bytes{"hello"}};
+  static_cast<void>(both.stream.write(Bytes{"more"}));
+  run_turns(loop);
+  const std::uint64_t turns = loop.turn();
+  const auto begin = std::chrono::steady_clock::now();
+  for (int i = 0; i < 3; ++i)
+    loop.run_once(20ms); // each waits: nothing is ready
+  EXPECT_EQ(loop.turn(), turns + 3);
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 50ms);
+  EXPECT_FALSE(write.answered());
+}
+
+TEST_F(TLSHandshake, EndsWithItsPeer) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  TestWait done{both.stream, StreamEvent::handshaken};
+  both.peer->shake();
+  both.peer->socket().reset();
+  ASSERT_TRUE(run_until([&] { return done.answered(); }));
+  EXPECT_TRUE(both.stream.closed());
+}
+
+TEST_F(TLSHandshake, HandsOverWhatACloseMustFlush) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  static_cast<void>(both.stream.write(Bytes{"last words"}));
+  static_cast<void>(both.stream.close_after_flush(1s));
+  ASSERT_TRUE(run_until([&] {
+    if (both.peer->shake())
+      both.peer->receive();
+    return both.peer->saw_end;
+  }));
+  EXPECT_EQ(both.peer->received, "last words");
+}
+
+// -- errors stay with their connection
+
+TEST_F(TLSHandshake, AnErrorIsNeverAttributedToAnotherConnection) {
+  auto good = pair_tls<TLSVersion::tls_1_3>(loop, {});
+  TestRead read{good.first, ReadUntil{"\n"}};
+  for (int i = 0; i < 20; ++i) {
+    auto bad = serve(server_context<TLSVersion::tls_1_3>());
+    ASSERT_GT(::send(bad.peer->socket().fd(), "nonsense", 8, MSG_NOSIGNAL), 0);
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_DIGEST_LENGTH); // somebody else's, left behind
+    static_cast<void>(good.second.write(Bytes{"x"}));
+    ASSERT_TRUE(run_until([&] { return bad.stream.closed(); }));
+    EXPECT_EQ(bad.stream.error(), tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_WRONG_VERSION_NUMBER)));
+    EXPECT_EQ(ERR_peek_error(), 0U);
+  }
+  static_cast<void>(good.second.write(Bytes{"\n"}));
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.text(), std::string(20, 'x') + "\n");
 }
 
 } // namespace

@@ -9,14 +9,15 @@
 #include <squall/net/tls_context.hpp>
 #include <squall/net/transport.hpp>
 
-#include <atomic>
-#include <memory>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+
+#include <atomic>
+#include <memory>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string>
 #include <vector>
 
@@ -64,8 +65,8 @@ struct Identity {
   }
   [[nodiscard]] std::string key_pem(const char* password = nullptr) const {
     const MemoryBio bio{BIO_new(BIO_s_mem())};
-    PEM_write_bio_PrivateKey(bio.get(), key.get(), password != nullptr ? EVP_aes_128_cbc() : nullptr, nullptr, 0,
-                             nullptr, const_cast<char*>(password));
+    PEM_write_bio_PrivateKey(bio.get(), key.get(), password != nullptr ? EVP_aes_128_cbc() : nullptr, nullptr,
+                             0, nullptr, const_cast<char*>(password));
     return text_of(bio);
   }
 };
@@ -110,7 +111,8 @@ inline Identity issue(const CertificateSpec& spec, const Identity* issuer = null
   X509_set_pubkey(&certificate, made.key.get());
   X509_set_issuer_name(&certificate,
                        X509_get_subject_name(issuer != nullptr ? issuer->certificate.get() : &certificate));
-  add_extension(certificate, NID_basic_constraints, spec.is_authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
+  add_extension(certificate, NID_basic_constraints,
+                spec.is_authority ? "critical,CA:TRUE" : "critical,CA:FALSE");
   if (spec.is_authority)
     add_extension(certificate, NID_key_usage, "critical,keyCertSign,cRLSign");
   if (spec.extended_key_usage != 0)
