@@ -224,6 +224,16 @@ int TLSTransport::connect(const Endpoint& address, const std::string& server_hos
 
 // -- what OpenSSL says
 
+/// What TLS itself says in this thread's error queue, or what lies below it; the queue is empty then.
+unsigned long take_error() noexcept {
+  const unsigned long first = ERR_peek_error();
+  unsigned long code = first;
+  while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL)
+    code = ERR_get_error();
+  ERR_clear_error();
+  return code != 0 ? code : first;
+}
+
 /// What a call that did not do its work says.
 IoResult TLSTransport::outcome(int returned, Doing doing) noexcept {
   switch (SSL_get_error(ssl_.get(), returned)) {
@@ -246,8 +256,7 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
   const int error = std::exchange(error_, 0);
   if (error != 0)
     return IoResult::failure(error);
-  unsigned long code = ERR_peek_error();
-  ERR_clear_error();
+  unsigned long code = take_error();
   const int reason = ERR_GET_REASON(code);
   if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
     code = static_cast<unsigned long>(SSL_get_verify_result(ssl_.get())); // which says what was wrong

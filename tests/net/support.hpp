@@ -120,6 +120,7 @@ struct TestWait final : EventCompletion {
     take(stream.start_wait(event, *this, timeout));
   }
   TestWait(IOStream& stream, const Connect& request) { take(stream.start_connect(request, *this)); }
+  TestWait(IOStream& stream, const StartTLS& request) { take(stream.start_tls(request, *this)); }
 
   void on_event(Result<void> result) override {
     ++answers;

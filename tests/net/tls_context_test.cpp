@@ -54,8 +54,9 @@ TEST(TLSContextTest, NamesTheFileTheReasonAndWhatToDo) {
   expect_says(changed(client_options(), [](auto& options) { options.ca_pem = "no PEM"; }), {"ca_pem"});
   expect_says(changed(client_options(), [](auto& options) { options.ca_directory = "/nowhere"; }),
               {"ca_directory \"/nowhere\""});
-  expect_says(changed(client_options(), [](auto& options) { options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:TYPO"; }),
-              {"ciphers has \"TYPO\"", "no cipher match"});
+  expect_says(
+      changed(client_options(), [](auto& options) { options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:TYPO"; }),
+      {"ciphers has \"TYPO\"", "no cipher match"});
   expect_says(changed(client_options(), [](auto& options) { options.ciphersuites = "TYPO"; }),
               {"ciphersuites is \"TYPO\""});
 }
@@ -74,7 +75,8 @@ TEST(TLSContextTest, ReadsFilesAsWellAsMemory) {
   std::ofstream{certificate} << test_server().certificate_pem() << test_authority().certificate_pem();
   std::ofstream{key} << test_server().key_pem();
   EXPECT_EQ(mistake(tls_server_options(certificate, key)), "");
-  EXPECT_EQ(mistake(changed(tls_client_options(), [&](auto& options) { options.ca_file = certificate; })), "");
+  EXPECT_EQ(mistake(changed(tls_client_options(), [&](auto& options) { options.ca_file = certificate; })),
+            "");
   expect_says(tls_server_options(certificate, certificate), {"key file \"" + certificate + "\""});
   std::remove(certificate.c_str());
   std::remove(key.c_str());
@@ -95,16 +97,18 @@ TEST(TLSContextTest, NeedsThePasswordOfAnEncryptedKey) {
 TEST(TLSContextTest, RefusesOptionsThatContradictEachOther) {
   expect_says(tls_server_options("", ""), {"a server needs a certificate"});
   expect_says(changed(server_options(), [](auto& options) { options.key_pem.clear(); }), {"set key_file"});
-  expect_says(changed(client_options(), [](auto& options) { options.key_pem = "x"; }), {"set certificate_file"});
-  expect_says(changed(server_options(), [](auto& options) { options.key_file = "x"; }), {"both key_file and key_pem"});
+  expect_says(changed(client_options(), [](auto& options) { options.key_pem = "x"; }),
+              {"set certificate_file"});
+  expect_says(changed(server_options(), [](auto& options) { options.key_file = "x"; }),
+              {"both key_file and key_pem"});
   expect_says(changed(server_options(), [](auto& options) { options.insecure_skip_verification = true; }),
               {"for clients"});
-  expect_says(
-      changed(server_options(), [](auto& options) { options.client_certificates = ClientCertificates::require; }),
-      {"nobody is trusted", "ca_file"});
-  expect_says(
-      changed(client_options(), [](auto& options) { options.client_certificates = ClientCertificates::request; }),
-      {"for servers"});
+  expect_says(changed(server_options(),
+                      [](auto& options) { options.client_certificates = ClientCertificates::require; }),
+              {"nobody is trusted", "ca_file"});
+  expect_says(changed(client_options(),
+                      [](auto& options) { options.client_certificates = ClientCertificates::request; }),
+              {"for servers"});
   expect_says(changed(client_options(),
                       [](auto& options) {
                         options.min_version = TLSVersion::tls_1_3;
@@ -121,8 +125,10 @@ TEST(TLSContextTest, RefusesOptionsThatContradictEachOther) {
 
 TEST(RuleC13, AnEmptyProtocolIsRefusedAndSessionsAreBounded) {
   expect_says(changed(server_options(), [](auto& options) { options.alpn = {"h2", ""}; }), {"alpn"});
-  expect_says(changed(server_options(), [](auto& options) { options.alpn = {std::string(256, 'x')}; }), {"alpn"});
-  expect_says(changed(client_options(), [](auto& options) { options.session_cache_size = 1; }), {"for servers"});
+  expect_says(changed(server_options(), [](auto& options) { options.alpn = {std::string(256, 'x')}; }),
+              {"alpn"});
+  expect_says(changed(client_options(), [](auto& options) { options.session_cache_size = 1; }),
+              {"for servers"});
 }
 
 TEST(TLSContextTest, IsTheSameOnlyAsItsCopies) {

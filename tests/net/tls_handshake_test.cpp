@@ -524,6 +524,7 @@ TEST_F(RuleC15, AQueuedWriteDoesNotMakeAStalledHandshakeSpin) {
   EXPECT_EQ(loop.turn(), turns + 3);
   EXPECT_GE(std::chrono::steady_clock::now() - begin, 50ms);
   EXPECT_FALSE(write.answered());
+  both.stream.cancel_write(write);
 }
 
 TEST_F(TLSHandshake, EndsWithItsPeer) {

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// tls_end_test.cpp: how connections of TLS end, and what OpenSSL does between the bytes: cut data, close_notify, new keys,
+// renegotiation, signals.
+#include "tests/net/tls_fixture.hpp"
+
+#include <csignal>
+
+namespace squall {
+
+namespace {
+
+using namespace testing_support;
+
+class TLSEnd : public TLSTest, public testing::WithParamInterface<TLSVersion> {
+protected:
+  ToClient connected(const StreamOptions& options = {}) {
+    auto [ours, theirs] = make_tcp_pair();
+    const TLSContext& context = GetParam() == TLSVersion::tls_1_2 ? server_context<TLSVersion::tls_1_2>()
+                                                                  : server_context<TLSVersion::tls_1_3>();
+    ToClient both{IOStream{loop, make_tls_transport(std::move(ours), context), options},
+                  std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
+    shake(both);
+    return both;
+  }
+  static StreamError cut() {
+    return tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING), CloseReason::tls_truncated);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Versions, TLSEnd, testing::Values(TLSVersion::tls_1_2, TLSVersion::tls_1_3),
+                         [](const auto& tested) {
+                           return tested.param == TLSVersion::tls_1_2 ? "Tls12" : "Tls13";
+                         });
+
+TEST_P(TLSEnd, WithoutCloseNotifyIsItsOwnReason) {
+  for (const bool pending : {true, false}) { // also of an end that comes with the bytes
+    auto both = connected();
+    TestRead read;
+    if (pending)
+      read.start(both.stream, ReadUntilClose{});
+    both.peer->send_some("half of it");
+    both.peer->socket().reset();
+    if (!pending)
+      read.start(both.stream, ReadUntilClose{});
+    ASSERT_TRUE(run_until([&] { return read.answered(); }));
+    EXPECT_EQ(read.error(), cut()) << "cut data does not pass for whole";
+    TestRead rest{both.stream, ReadBytes{10}};
+    EXPECT_EQ(rest.text(), "half of it") << "and stays readable";
+  }
+}
+
+TEST_P(TLSEnd, InTheMidstOfARecordIsTold) {
+  auto both = connected();
+  TestRead read{both.stream, ReadBytes{1}};
+  const std::string half{"\x17\x03\x03\x00\x40half", 9};
+  ASSERT_EQ(::send(both.peer->socket().fd(), half.data(), half.size(), MSG_NOSIGNAL), 9);
+  both.peer->socket().reset(); // before the stream looks: one edge for both
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.error(), cut());
+}
+
+TEST_P(TLSEnd, WithCloseNotifyIsOrderlyAlsoBehindBytesInOneSegment) {
+  auto both = connected();
+  both.peer->send_some("all of it");
+  both.peer->notify(); // the socket stays open: only TLS says that it ends
+  TestRead read{both.stream, ReadUntilClose{}};
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.text(), "all of it");
+  EXPECT_EQ(both.stream.error().reason, CloseReason::peer_closed);
+}
+
+TEST_P(TLSEnd, SendsCloseNotifyWhenEverythingIsSent) {
+  auto both = connected();
+  static_cast<void>(both.stream.write(Bytes{"bye"}));
+  both.stream.close();
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  EXPECT_EQ(both.peer->received, "bye");
+  EXPECT_TRUE(both.peer->saw_end);
+}
+
+TEST_P(TLSEnd, DoesNotSendCloseNotifyWhenBytesAreDropped) {
+  for (const bool aborts : {true, false}) {
+    auto both = connected({.linger_timeout = 0ms});
+    static_cast<void>(both.stream.write(Bytes{std::string(4 * 1024 * 1024, 'x')}));
+    run_turns(loop, 20);
+    if (aborts)
+      both.stream.abort();
+    else
+      both.stream.close();
+    ASSERT_TRUE(run_until([&] {
+      both.peer->receive();
+      return both.peer->saw_end || both.peer->saw_error;
+    }));
+    EXPECT_FALSE(both.peer->saw_end) << "what is cut must not look whole";
+  }
+}
+
+TEST_P(TLSEnd, OfOneSideLeavesTheOther) {
+  auto both = connected({.half_close = true});
+  static_cast<void>(both.stream.write(Bytes{"question"}));
+  static_cast<void>(both.stream.shutdown_write());
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end;
+  }));
+  both.peer->send_some("answer");
+  both.peer->notify();
+  TestRead read{both.stream, ReadUntilClose{}};
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.text(), "answer");
+}
+
+TEST_P(TLSEnd, WaitsForRoomToSendCloseNotify) {
+  auto both = connected();
+  const std::string data = pattern(4 * 1024 * 1024);
+  static_cast<void>(both.stream.write(Bytes{data}));
+  static_cast<void>(both.stream.close_after_flush(10s));
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  EXPECT_TRUE(both.peer->saw_end);
+  EXPECT_EQ(both.peer->received.size(), data.size());
+  EXPECT_EQ(both.peer->received, data);
+}
+
+TEST_P(TLSEnd, OfADamagedRecordIsAFailure) {
+  auto both = connected();
+  TestRead read{both.stream, ReadBytes{1}};
+  std::string record{"\x17\x03\x03\x00\x20", 5};
+  record.append(32, 'x');
+  ASSERT_EQ(::send(both.peer->socket().fd(), record.data(), record.size(), MSG_NOSIGNAL), 37);
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.error(), tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_DECRYPTION_FAILED_OR_BAD_RECORD_MAC)));
+}
+
+TEST_P(TLSEnd, DataInsideOpenSSLNeverStallsARead) {
+  auto both = connected({.read_chunk_size = 1});
+  const std::string data = pattern(40'000);
+  both.peer->send_some(data); // three records in one go
+  TestRead read{both.stream, ReadBytes{data.size()}};
+  ASSERT_TRUE(run_until([&] { return read.answered(); }));
+  EXPECT_EQ(read.text(), data);
+}
+
+class KeyUpdate : public TLSTest {};
+
+TEST_F(KeyUpdate, IsAnsweredBetweenTheBytes) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  shake(both);
+  std::string expected;
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  for (int i = 0; i < 50; ++i) {
+    ASSERT_EQ(SSL_key_update(both.peer->ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+    both.peer->send_some("x");
+    static_cast<void>(both.stream.write(Bytes{"y"}));
+    run_turns(loop, 2);
+    both.peer->receive();
+  }
+  both.peer->send_some("\n");
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return read.answered() && both.peer->received.size() == 50;
+  }));
+  EXPECT_EQ(read.text(), std::string(50, 'x') + "\n");
+}
+
+TEST_F(KeyUpdate, WaitsForRoomAndGoesOnWhenThereIs) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  shake(both);
+  const std::string data = pattern(4 * 1024 * 1024);
+  static_cast<void>(both.stream.write(Bytes{data}));
+  run_turns(loop, 20); // the connection is full
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  ASSERT_EQ(SSL_key_update(both.peer->ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+  both.peer->send_some("behind the new key\n");
+  run_turns(loop);
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return read.answered() && both.peer->received.size() == data.size();
+  }));
+  EXPECT_EQ(read.text(), "behind the new key\n");
+  EXPECT_EQ(both.peer->received, data);
+}
+
+class RuleC2 : public TLSTest {};
+
+TEST_F(RuleC2, RenegotiationIsRefused) {
+  auto both = serve(server_context<TLSVersion::tls_1_2>());
+  shake(both);
+  TestRead read{both.stream, ReadBytes{1}};
+  ASSERT_EQ(SSL_renegotiate(both.peer->ssl()), 1);
+  static_cast<void>(SSL_do_handshake(both.peer->ssl()));
+  for (int i = 0; i < 8; ++i) {
+    run_turns(loop);
+    both.peer->receive();
+  }
+  EXPECT_EQ(both.peer->reason, SSL_R_NO_RENEGOTIATION);
+  EXPECT_EQ(SSL_get_secure_renegotiation_support(both.peer->ssl()), 1);
+  both.stream.cancel_read();
+}
+
+TEST_F(RuleC2, AServerCannotRenegotiateEither) {
+  auto [ours, theirs] = make_tcp_pair();
+  RawTLS peer{std::move(theirs), TLSSide::server, &test_server()};
+  IOStream client{loop, make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_2>(), "localhost")};
+  ASSERT_TRUE(run_until([&] { return peer.shake() && client.connected(); }));
+  TestRead read{client, ReadBytes{1}};
+  ASSERT_EQ(SSL_renegotiate(peer.ssl()), 1);
+  static_cast<void>(SSL_do_handshake(peer.ssl())); // HelloRequest
+  for (int i = 0; i < 8; ++i) {
+    run_turns(loop);
+    peer.receive();
+  }
+  EXPECT_EQ(peer.reason, SSL_R_NO_RENEGOTIATION);
+  client.cancel_read();
+}
+
+class RuleC21 : public TLSTest {};
+
+TEST_F(RuleC21, WritesToAPeerThatLeftRaiseNoSignal) {
+  const auto before = std::signal(SIGPIPE, SIG_DFL); // which would end the test run
+  for (int i = 0; i < 50; ++i) {
+    auto both = serve(server_context<TLSVersion::tls_1_3>());
+    shake(both);
+    both.peer->socket().reset();
+    for (int writes = 0; writes < 20; ++writes) {
+      static_cast<void>(both.stream.write(Bytes{"x"}));
+      run_turns(loop, 1);
+    }
+    both.stream.close();
+  }
+  std::signal(SIGPIPE, before);
+}
+
+class KernelTLS : public TLSTest {};
+
+TEST_F(KernelTLS, IsUsedWhereItIsAndElseIsNot) {
+  TLSOptions options = server_options();
+  options.ktls = true;
+  auto both = serve(TLSContext{options});
+  shake(both);
+  ASSERT_TRUE(both.stream.tls_info());
+  const std::string data = pattern(1024 * 1024);
+  static_cast<void>(both.stream.write(Bytes{data}));
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  both.peer->send_some("line\n");
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return read.answered() && both.peer->received.size() == data.size();
+  }));
+  EXPECT_EQ(both.peer->received, data);
+  RecordProperty("ktls_send", both.stream.tls_info()->ktls_send ? 1 : 0);
+}
+
+} // namespace
+
+} // namespace squall
