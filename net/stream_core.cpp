@@ -70,7 +70,9 @@ void StreamCore::on_ready(Readiness readiness) {
     continue_handshake();
     return;
   }
-  readable_ = readable_ || readiness.readable || readiness.hang_up || (read_crossed_ && readiness.writable);
+  const bool read_goes_on = read_crossed_ && readiness.writable;
+  read_crossed_ = read_crossed_ && !read_goes_on;
+  readable_ = readable_ || readiness.readable || readiness.hang_up || read_goes_on;
   if ((readiness.writable && blocked_) || (write_crossed_ && readiness.readable)) {
     blocked_ = write_crossed_ = false;
     flush();

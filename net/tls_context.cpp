@@ -164,8 +164,9 @@ void check(const TLSOptions& options) {
     refuse("server_names and session_cache_size are for servers");
   if (options.min_version > options.max_version)
     refuse("min_version is above max_version");
-  if (options.handshake_timeout < std::chrono::milliseconds{1})
-    refuse("handshake_timeout must be 1 ms or more");
+  if (options.handshake_timeout < std::chrono::milliseconds{1} ||
+      options.handshake_timeout > std::chrono::hours{24})
+    refuse("handshake_timeout must be 1 ms to 24 hours");
   if (options.session_lifetime < std::chrono::seconds{1} ||
       options.session_lifetime > std::chrono::hours{7 * 24})
     refuse("session_lifetime must be 1 second to 7 days");
@@ -378,8 +379,9 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
     SSL_CTX_set_client_hello_cb(ctx.get(), &choose_by_name, this);
   OPENSSL_cleanse(options.key_pem.data(), options.key_pem.size());
   OPENSSL_cleanse(options.key_password.data(), options.key_password.size());
-  options.key_pem.clear();
-  options.key_password.clear();
+  for (std::string* used :
+       {&options.key_pem, &options.key_password, &options.certificate_pem, &options.ca_pem})
+    *used = std::string{};
 }
 
 const TLSContextState* TLSContextState::find(std::string_view server_name) const {

@@ -17,6 +17,8 @@
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
 #include <squall/net/task.hpp>
+#include <squall/net/tls_context.hpp>
+#include <squall/net/tls_info.hpp>
 #include <squall/net/transport.hpp>
 #include <squall/request.hpp>
 #include <squall/serve.hpp>

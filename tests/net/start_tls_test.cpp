@@ -166,7 +166,8 @@ protected:
     return {IOStream{loop, std::move(ours)}, std::move(theirs)};
   }
   void send(const Plain& plain, std::string_view text) {
-    ASSERT_EQ(::send(plain.peer.fd(), text.data(), text.size(), MSG_NOSIGNAL), static_cast<ssize_t>(text.size()));
+    ASSERT_EQ(::send(plain.peer.fd(), text.data(), text.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(text.size()));
   }
   void read_line(Plain& plain) {
     TestRead line{plain.stream, ReadUntil{"\r\n"}};
@@ -186,7 +187,8 @@ TEST_F(RuleC1, InOneSegmentClosesTheStreamOfEitherRole) {
     send(plain, "STARTTLS\r\nEVIL\r\n");
     read_line(plain);
     const TestWait start{plain.stream, request};
-    EXPECT_EQ(start.error(), (StreamError{StreamErrc::closed, CloseReason::tls_failed, StreamErrc::unread_plaintext}));
+    EXPECT_EQ(start.error(),
+              (StreamError{StreamErrc::closed, CloseReason::tls_failed, StreamErrc::unread_plaintext}));
     EXPECT_TRUE(plain.stream.closed());
     expect_nothing_to_read(plain.stream);
   }

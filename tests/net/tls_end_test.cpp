@@ -24,7 +24,8 @@ protected:
     return both;
   }
   static StreamError cut() {
-    return tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING), CloseReason::tls_truncated);
+    return tls_error(ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING),
+                     CloseReason::tls_truncated);
   }
 };
 INSTANTIATE_TEST_SUITE_P(Versions, TLSEnd, testing::Values(TLSVersion::tls_1_2, TLSVersion::tls_1_3),
@@ -206,7 +207,8 @@ TEST_F(RuleC2, RenegotiationIsRefused) {
 TEST_F(RuleC2, AServerCannotRenegotiateEither) {
   auto [ours, theirs] = make_tcp_pair();
   RawTLS peer{std::move(theirs), TLSSide::server, &test_server()};
-  IOStream client{loop, make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_2>(), "localhost")};
+  IOStream client{loop,
+                  make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_2>(), "localhost")};
   ASSERT_TRUE(run_until([&] { return peer.shake() && client.connected(); }));
   TestRead read{client, ReadBytes{1}};
   ASSERT_EQ(SSL_renegotiate(peer.ssl()), 1);

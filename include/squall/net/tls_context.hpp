@@ -126,7 +126,7 @@ struct TLSOptions {
   // -- the connection
 
   /// The handshake must be done so long after it began, whatever arrives meanwhile; else the stream closes
-  /// (CloseReason::tls_failed, ETIMEDOUT). At least 1 ms.
+  /// (CloseReason::tls_failed, ETIMEDOUT). 1 ms to 24 hours.
   std::chrono::milliseconds handshake_timeout = default_handshake_timeout;
 
   /// Let the kernel encrypt where it can (Linux with the module tls); TLSInfo says whether it does.
