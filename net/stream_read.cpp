@@ -18,7 +18,15 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
     return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
   if (const auto refused = ReadMatch::check(request, options_.max_buffer_size))
     return StreamError{*refused, CloseReason::none, {}};
-  const Timeout timeout = std::visit([](const auto& any) { return any.timeout; }, request);
+  const Timeout timeout = std::visit(
+      [this](auto& any) {
+        if constexpr (requires { any.max_bytes; }) {
+          if (!any.max_bytes && options_.default_max_bytes > 0)
+            any.max_bytes = options_.default_max_bytes;
+        }
+        return any.timeout;
+      },
+      request);
   match_.start(std::move(request), options_.max_buffer_size);
   into_size_ = 0;
   started_closed_ = closed_;

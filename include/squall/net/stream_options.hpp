@@ -29,6 +29,10 @@ struct StreamOptions {
   /// closes the stream (CloseReason::limit, real error StreamErrc::buffer_full).
   std::size_t max_buffer_size = 100 * 1024 * 1024;
 
+  /// The max_bytes of a read_until or read_until_regex that names none, for protection against a peer that never
+  /// ends its line; 0: max_buffer_size, as in Tornado.
+  std::size_t default_max_bytes = 0;
+
   /// Size of one read from the transport; at least 1. The effective value is at most max_buffer_size / 2.
   std::size_t read_chunk_size = 64 * 1024;
 

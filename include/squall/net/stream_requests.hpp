@@ -66,7 +66,7 @@ struct ReadInto {
 /// @error StreamErrc::invalid_argument for an empty delimiter; nothing was started
 struct ReadUntil {
   std::string delimiter;                               ///< at least one byte
-  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: bounded by StreamOptions::max_buffer_size
+  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
   LimitPolicy on_limit = LimitPolicy::close;
 
@@ -77,7 +77,7 @@ struct ReadUntil {
 /// @error as ReadUntil
 struct ReadUntilRegex {
   Regex regex;
-  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: bounded by StreamOptions::max_buffer_size
+  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
   LimitPolicy on_limit = LimitPolicy::close;
 
