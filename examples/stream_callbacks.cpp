@@ -56,15 +56,16 @@ squall::Task<> events(squall::EventLoop& loop) {
   // [events]
   std::string log;
   squall::IOStream stream{loop};
-  stream.connect(squall::Connect{.address = server, .timeout = 5s}, [&](squall::Result<void> result) {
-    log += result ? "connected " : "failed ";
-    stream.wait(squall::StreamEvent::writable, [&](squall::Result<void>) {
-      log += "writable ";
+  stream.connect(squall::Connect{.address = server, .timeout = 5s}, [&](squall::Result<void> connected) {
+    log += connected ? "connected " : "refused ";
+    stream.wait(squall::StreamEvent::writable, [&](squall::Result<void> writable) {
+      log += writable ? "writable " : "never ";
       stream.close_after_flush(100ms,
                                [&](squall::Result<void> flushed) { log += flushed ? "flushed " : "cut "; });
     });
   });
-  stream.wait(squall::StreamEvent::closed, [&](squall::Result<void>) { log += "closed"; });
+  stream.wait(squall::StreamEvent::closed,
+              [&](squall::Result<void> closed) { log += closed ? "closed" : "late"; });
   // [events]
   while (!log.ends_with("closed"))
     co_await squall::sleep_for(1ms);

@@ -63,9 +63,8 @@ squall::Task<> waits(squall::EventLoop& loop) {
   squall::Timer timer{[other = peer]() mutable { other.shutdown_write([](squall::Result<void>) {}); }};
   timer.start_after(loop, 50ms);
   // [waits]
-  auto early =
-      co_await stream.wait_end(10ms).as_result(); // StreamErrc::timed_out: the peer sends, or may send
-  co_await stream.wait_end();                     // the peer has ended its side
+  auto early = co_await stream.wait_end(10ms).as_result(); // StreamErrc::timed_out: it may send yet
+  co_await stream.wait_end();                              // the peer has ended its side
   stream.close();
   co_await stream.wait_closed(); // what was pending is answered
   squall::CloseReason why = stream.error().reason;

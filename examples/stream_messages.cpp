@@ -36,9 +36,8 @@ Ends connect(caf::scoped_actor& self, squall::IOSystem& io, const squall::Stream
       .receive([](const squall::Listening&) {}, fail);
   const squall::Endpoint server = listening.local_endpoint();
   // [connect]
-  squall::StreamActor stream = io.spawn_stream(options); // on no connection yet
-  self->request(stream, 5s, squall::Connect{server})
-      .receive([] {}, [](const caf::error& error) { fail(error); }); // stream_closed(error) says why
+  squall::StreamActor stream = io.spawn_stream(options);                   // on no connection yet
+  self->request(stream, 5s, squall::Connect{server}).receive([] {}, fail); // stream_closed(error) says why
   // [connect]
   check(peer.wait_for(deadline) == std::future_status::ready);
   self->send_exit(listener, caf::exit_reason::user_shutdown);
@@ -76,7 +75,9 @@ void reads(caf::scoped_actor& self, squall::IOSystem& io) {
   // [reads]
   check(log ==
         std::string{"he|head|line\n|key: value\r\n|01234567|"} + to_string(squall::StreamErrc::timed_out));
-  self->request(peer, deadline, squall::Close{}).receive([] {}, fail);
+  // [close]
+  self->request(peer, 5s, squall::Close{}).receive([] {}, fail); // it is closed; what it had unread is gone
+  // [close]
   // [until_close]
   std::string rest;
   self->request(stream, 5s, squall::ReadUntilClose{})

@@ -91,7 +91,7 @@ squall::Task<> write_pieces(squall::EventLoop& loop) {
   auto [stream, peer] = co_await connected(loop);
   squall::Bytes body{"{}"};
   // [write_pieces]
-  std::vector<squall::Bytes> message{"Content-Length: 2\r\n", "\r\n", body}; // no bytes are copied
+  std::vector<squall::Bytes> message{"Content-Length: 2\r\n", "\r\n", body}; // body is not copied
   co_await stream.write_pieces(std::move(message)); // all of them are queued, or none
   // [write_pieces]
   check(co_await peer.read_bytes(23) == "Content-Length: 2\r\n\r\n{}");
