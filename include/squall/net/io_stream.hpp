@@ -115,8 +115,9 @@ public:
 
   // -- in coroutines: co_await each; nothing starts before that, but for write
 
-  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are
-  /// short for it.
+  /// Any read: const squall::ReadUntil line{.delimiter = "\n", .timeout = 5s}; co_await stream.read(line). The calls
+  /// below are short for it. Name the request before, as here: g++ 12 destroys a temporary of a plain struct twice when
+  /// it is made inside a co_await expression.
   /// @returns (awaited) Bytes
   /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
   ///         StreamUsageError for a second read; and what the request names
@@ -152,7 +153,8 @@ public:
   /// See Peek. @throws also StreamBufferFullError
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
-  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on.
+  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on. Name `address` before,
+  /// as the request of read().
   /// @returns (awaited) this stream
   /// @throws (awaited) StreamClosedError: the stream closed; StreamUsageError
   [[nodiscard]] ConnectAwaitable connect(Endpoint address, std::string server_hostname = {},
@@ -163,7 +165,7 @@ public:
   [[nodiscard]] EventAwaitable wait_writable(Timeout timeout = no_timeout);
 
   /// Waits until the peer has ended its side (StreamOptions::half_close; without it that is the close) or the stream
-  /// closed. @throws (awaited) TimeoutError
+  /// closed. It is no read: an orderly end that nobody reads shows as EndNotice says. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_end(Timeout timeout = no_timeout);
 
   /// Waits until the stream is closed and what was pending is answered; error() says why. @throws (awaited)
