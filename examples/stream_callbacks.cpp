@@ -10,15 +10,14 @@ using namespace example;
 // [line_echo]
 /// Answers lines until the connection is gone. The pending operation keeps the stream.
 void echo(squall::IOStream stream) {
-  stream.read(squall::ReadUntil{.delimiter = "\n", .max_bytes = 4096},
-              [stream](squall::Result<squall::Bytes> line) mutable {
-                if (!line)
-                  return; // line.error() says why
-                stream.write(std::move(*line), [stream](squall::Result<void> written) {
-                  if (written)
-                    echo(stream);
-                });
-              });
+  stream.read(squall::ReadUntil{"\n", 4096}, [stream](squall::Result<squall::Bytes> line) mutable {
+    if (!line)
+      return; // line.error() says why
+    stream.write(std::move(*line), [stream](squall::Result<void> written) {
+      if (written)
+        echo(stream);
+    });
+  });
 }
 // [line_echo]
 
@@ -56,7 +55,7 @@ squall::Task<> events(squall::EventLoop& loop) {
   // [events]
   std::string log;
   squall::IOStream stream{loop};
-  stream.connect(squall::Connect{.address = server, .timeout = 5s}, [&](squall::Result<void> connected) {
+  stream.connect(squall::Connect{server, {}, 5s}, [&](squall::Result<void> connected) {
     log += connected ? "connected " : "refused ";
     stream.wait(squall::StreamEvent::writable, [&](squall::Result<void> writable) {
       log += writable ? "writable " : "never ";

@@ -63,15 +63,13 @@ void reads(caf::scoped_actor& self, squall::IOSystem& io) {
   const auto take = [&](const squall::Bytes& bytes) { log += bytes.str() + "|"; };
   self->request(stream, 5s, squall::Peek{2}).receive(take, fail);
   self->request(stream, 5s, squall::ReadBytes{4}).receive(take, fail);
-  self->request(stream, 5s, squall::ReadUntil{.delimiter = "\n", .max_bytes = 4096, .timeout = 5s})
-      .receive(take, fail);
+  self->request(stream, 5s, squall::ReadUntil{"\n", 4096, 5s}).receive(take, fail);
   self->request(stream, 5s, squall::ReadUntilRegex{squall::Regex{"\r?\n"}, 4096}).receive(take, fail);
   self->request(stream, 5s, squall::ReadInto{squall::MutableBytes{8}}).receive(take, fail);
-  self->request(stream, 5s, squall::ReadUntil{.delimiter = "\n", .timeout = 10ms})
-      .receive(take, [&](const caf::error& error) {
-        if (const auto failed = squall::stream_error(error)) // StreamErrc::timed_out
-          log += to_string(failed->code);
-      });
+  self->request(stream, 5s, squall::ReadUntil{"\n", {}, 10ms}).receive(take, [&](const caf::error& error) {
+    if (const auto failed = squall::stream_error(error)) // StreamErrc::timed_out
+      log += to_string(failed->code);
+  });
   // [reads]
   check(log ==
         std::string{"he|head|line\n|key: value\r\n|01234567|"} + to_string(squall::StreamErrc::timed_out));

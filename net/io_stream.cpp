@@ -199,7 +199,7 @@ WriteAwaitable IOStream::write_pieces(std::vector<Bytes> pieces, Timeout timeout
 WriteAwaitable IOStream::write_file(std::variant<std::string, File> file, std::uint64_t offset,
                                     std::optional<std::uint64_t> count, Timeout timeout) {
   std::uint64_t end = 0;
-  const auto refused = core_->queue_file({std::move(file), offset, count, timeout}, end);
+  const auto refused = core_->queue_file(WriteFile{std::move(file), offset, count, timeout}, end);
   return {*this, end, refused, timeout, true};
 }
 

@@ -60,11 +60,17 @@ struct CancelRead {
 /// @error as ReadChunks; and the error with which the receiver refused a chunk, such as caf::sec::request_receiver_down:
 ///        that chunk is lost, what follows it is unread
 struct SendChunks {
+  SendChunks() = default;
+  SendChunks(const ReadChunks& read_, caf::actor receiver_) : read{read_}, receiver{std::move(receiver_)} {}
+
   ReadChunks read;
   caf::actor receiver;
 };
 /// What the receiver gets; at least one byte.
 struct Chunk {
+  Chunk() = default;
+  explicit Chunk(Bytes data_) : data{std::move(data_)} {}
+
   Bytes data;
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
@@ -122,6 +128,10 @@ struct StreamInfo {
 
 /// Binds sockets as bind_sockets does, and accepts from them.
 struct Listen {
+  Listen() = default;
+  explicit Listen(std::uint16_t port_, std::string address_ = {}, const BindOptions& options_ = {})
+      : port{port_}, address{std::move(address_)}, options{options_} {}
+
   std::uint16_t port = 0; ///< 0: the system chooses
   std::string address;    ///< empty: every interface
   BindOptions options;
@@ -129,9 +139,15 @@ struct Listen {
 
 /// Accepts from listening sockets; the listener closes them when it stops.
 struct AddSockets {
+  AddSockets() = default;
+  explicit AddSockets(std::vector<ListeningSocket> sockets_) : sockets{std::move(sockets_)} {}
+
   std::vector<ListeningSocket> sockets;
 };
 struct AddSocket {
+  AddSocket() = default;
+  explicit AddSocket(ListeningSocket socket_) : socket{std::move(socket_)} {}
+
   ListeningSocket socket;
 };
 

@@ -84,7 +84,7 @@ TEST_F(ConnectTest, KeepsWritesAndAReadThatBeganBefore) {
   early.then = [&] { order += "write "; };
   TestWait connect;
   connect.then = [&] { order += "connect "; };
-  connect.take(stream.start_connect({address}, connect));
+  connect.take(stream.start_connect(Connect{address}, connect));
   TestWrite late{stream, "late\n"};
   IOStream peer{loop, accept()};
   TestRead both{peer, ReadUntil{"\n"}};
@@ -126,10 +126,10 @@ TEST_F(ConnectTest, GivesTheStreamItselfInACoroutine) {
 TEST_F(ConnectTest, TellsACallback) {
   IOStream stream{loop};
   std::vector<bool> outcomes;
-  stream.connect({address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
+  stream.connect(Connect{address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
   EXPECT_TRUE(outcomes.empty()) << "never from inside the call";
   ASSERT_TRUE(run_until(loop, [&] { return !outcomes.empty(); }));
-  stream.connect({address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
+  stream.connect(Connect{address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
   ASSERT_TRUE(run_until(loop, [&] { return outcomes.size() == 2; }));
   EXPECT_EQ(outcomes, (std::vector{true, false}));
 }
@@ -213,7 +213,7 @@ protected:
     for (int i = 0; i < 8; ++i) {
       fillers.push_back(IOStream{loop});
       TestWait ignored;
-      static_cast<void>(fillers.back().start_connect({address}, ignored));
+      static_cast<void>(fillers.back().start_connect(Connect{address}, ignored));
       run_turns(loop, 2);
       fillers.back().forget_wait(ignored);
     }
@@ -265,7 +265,7 @@ TEST_F(StalledConnectTest, IsAnsweredWhenTheLoopEnds) {
   TestWait connect;
   auto other = std::make_unique<EventLoop>(&clock);
   IOStream stream{*other};
-  connect.take(stream.start_connect({address}, connect));
+  connect.take(stream.start_connect(Connect{address}, connect));
   ASSERT_FALSE(connect.answered());
   other.reset();
   EXPECT_EQ(connect.answers, 1);

@@ -68,7 +68,7 @@ TEST_P(HalfCloseTest, FailsReadsAfterTheEndWhileWritesWork) {
   const TestRead nothing{stream(), ReadUntilClose{}};
   EXPECT_TRUE(nothing.succeeded()) << "an empty rest";
   for (const ReadRequest& request : std::vector<ReadRequest>{
-           ReadBytes{1}, ReadBytes{1, true}, ReadUntil{"\n", {}}, ReadUntilRegex{.regex = Regex{"a"}},
+           ReadBytes{1}, ReadBytes{1, true}, ReadUntil{"\n", {}}, ReadUntilRegex{Regex{"a"}},
            ReadInto{MutableBytes{1}}, Peek{1}, ReadBytes{1, false, 0ms}}) {
     const TestRead failed{stream(), request};
     EXPECT_EQ(failed.error(), closed_by(CloseReason::peer_closed)) << request.index();

@@ -30,8 +30,8 @@ protected:
   /// Every kind of read that "abcdef" does not satisfy.
   static std::vector<ReadRequest> unsatisfied(Timeout timeout) {
     return {ReadBytes{10, false, timeout},
-            ReadUntil{.delimiter = "\n", .timeout = timeout},
-            ReadUntilRegex{.regex = Regex{"[0-9]"}, .timeout = timeout},
+            ReadUntil{"\n", {}, timeout},
+            ReadUntilRegex{Regex{"[0-9]"}, {}, timeout},
             ReadUntilClose{timeout},
             ReadInto{MutableBytes{10}, false, timeout},
             Peek{10, timeout}};
@@ -80,7 +80,7 @@ TEST_P(TimeoutTest, IsAbsoluteThoughBytesKeepArriving) {
 }
 
 TEST_P(TimeoutTest, DoesNotEndAReadThatIsSatisfiedInTime) {
-  TestRead read{stream(), ReadUntil{.delimiter = "\n", .timeout = 5s}};
+  TestRead read{stream(), ReadUntil{"\n", {}, 5s}};
   pass(4s);
   peer().send("line\n");
   await(read);

@@ -115,9 +115,7 @@ public:
 
   // -- in coroutines: co_await each; nothing starts before that, but for write
 
-  /// Any read: const squall::ReadUntil line{.delimiter = "\n", .timeout = 5s}; co_await stream.read(line). The calls
-  /// below are short for it. Name the request before, as here: g++ 12 destroys a temporary of a plain struct twice when
-  /// it is made inside a co_await expression.
+  /// Any read: co_await stream.read(squall::ReadUntil{"\n", 4096, 5s}). The calls below are short for it.
   /// @returns (awaited) Bytes
   /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
   ///         StreamUsageError for a second read; and what the request names

@@ -3,6 +3,9 @@
 // stream_requests.hpp: what can be asked of a stream, as plain structs: the same for a call on an IOStream
 // and for a message to a stream actor.
 //
+// Requests that own something have constructors, so that they can be made inside a co_await: there g++ 12 destroys the
+// members of a temporary aggregate twice (docs/decisions/0009-requests-have-constructors.md).
+//
 // Ownership  Requests own their bytes.
 // Units      Sizes are bytes.
 #pragma once
@@ -54,6 +57,10 @@ struct ReadBytes {
 /// while it reads, so that it may be let go at any time; bytes of a read that fails are unread again, and
 /// what is in the buffer then means nothing.
 struct ReadInto {
+  ReadInto() = default;
+  explicit ReadInto(MutableBytes buffer_, bool partial_ = false, Timeout timeout_ = no_timeout)
+      : buffer{std::move(buffer_)}, partial{partial_}, timeout{timeout_} {}
+
   MutableBytes buffer;
   bool partial = false;
   Timeout timeout = no_timeout;
@@ -65,6 +72,11 @@ struct ReadInto {
 ///        the stream closes, the bytes stay readable; with LimitPolicy::keep just these codes
 /// @error StreamErrc::invalid_argument for an empty delimiter; nothing was started
 struct ReadUntil {
+  ReadUntil() = default;
+  explicit ReadUntil(std::string delimiter_, std::optional<std::size_t> max_bytes_ = std::nullopt,
+                     Timeout timeout_ = no_timeout, LimitPolicy on_limit_ = LimitPolicy::close)
+      : delimiter{std::move(delimiter_)}, max_bytes{max_bytes_}, timeout{timeout_}, on_limit{on_limit_} {}
+
   std::string delimiter;                               ///< at least one byte
   std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
@@ -76,6 +88,11 @@ struct ReadUntil {
 /// Reads up to and including the first match of `regex`; see Regex for what that is.
 /// @error as ReadUntil
 struct ReadUntilRegex {
+  ReadUntilRegex() = default;
+  explicit ReadUntilRegex(Regex regex_, std::optional<std::size_t> max_bytes_ = std::nullopt,
+                          Timeout timeout_ = no_timeout, LimitPolicy on_limit_ = LimitPolicy::close)
+      : regex{std::move(regex_)}, max_bytes{max_bytes_}, timeout{timeout_}, on_limit{on_limit_} {}
+
   Regex regex;
   std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
@@ -142,6 +159,9 @@ using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntil
 ///         waits: the stream closes, since a part of `data` may be sent
 /// @error StreamErrc::write_ended after a ShutdownWrite; nothing was queued
 struct Write {
+  Write() = default;
+  explicit Write(Bytes data_, Timeout timeout_ = no_timeout) : data{std::move(data_)}, timeout{timeout_} {}
+
   Bytes data;
   Timeout timeout = no_timeout;
 
@@ -151,6 +171,10 @@ struct Write {
 /// Several pieces as one write: all of them are queued, or none; answered as Write of the last.
 /// @error as Write
 struct WritePieces {
+  WritePieces() = default;
+  explicit WritePieces(std::vector<Bytes> pieces_, Timeout timeout_ = no_timeout)
+      : pieces{std::move(pieces_)}, timeout{timeout_} {}
+
   std::vector<Bytes> pieces;
   Timeout timeout = no_timeout;
 
@@ -166,6 +190,11 @@ struct WritePieces {
 ///        shorter), since a part may be sent
 /// @error StreamErrc::closed and write_ended as Write
 struct WriteFile {
+  WriteFile() = default;
+  explicit WriteFile(std::variant<std::string, File> file_, std::uint64_t offset_ = 0,
+                     std::optional<std::uint64_t> count_ = std::nullopt, Timeout timeout_ = no_timeout)
+      : file{std::move(file_)}, offset{offset_}, count{count_}, timeout{timeout_} {}
+
   std::variant<std::string, File> file;              ///< a path, or an open file
   std::uint64_t offset = 0;                          ///< where the part begins
   std::optional<std::uint64_t> count = std::nullopt; ///< of bytes; none: up to the end that the file has now
@@ -181,6 +210,10 @@ struct WriteFile {
 ///        stream closed
 /// @error StreamErrc::already_connected, and invalid_argument for what is no such address; nothing was started
 struct Connect {
+  Connect() = default;
+  explicit Connect(Endpoint address_, std::string server_hostname_ = {}, Timeout timeout_ = no_timeout)
+      : address{std::move(address_)}, server_hostname{std::move(server_hostname_)}, timeout{timeout_} {}
+
   Endpoint address;
   std::string server_hostname = {};
   Timeout timeout = no_timeout;
