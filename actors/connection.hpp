@@ -57,6 +57,7 @@ private:
   void read(caf::mailbox_element& message, ReadRequest request);
   bool write_message(caf::mailbox_element& message);
   void write(caf::mailbox_element& message, Write request);
+  void make_room_for_write();
   void await_write(Reply reply, const std::optional<Result<void>>& result);
   bool wait_message(caf::mailbox_element& message);
   template <class Start>
@@ -88,6 +89,7 @@ private:
 
   std::vector<std::unique_ptr<Wait>> waits_;
   std::unique_ptr<ChunkTransfer> chunks_; ///< of the SendChunks that is under way
+  bool flushing_ = false;                 ///< a CloseAfterFlush was asked for: the actor ends with it
 
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;

@@ -57,6 +57,8 @@ public:
 
   void read_next() {
     waiting_for_ = {};
+    if (timer_ != nullptr)
+      timer_->cancel();
     const std::size_t size = request_.read.next_size();
     if (size == 0)
       return actor_.end_chunks({});
@@ -72,6 +74,13 @@ public:
     }
     if (request_.read.num_bytes)
       *request_.read.num_bytes -= result->size();
+    if (request_.read.timeout) {
+      if (timer_ == nullptr)
+        timer_ = std::make_unique<Timer>([this] {
+          actor_.end_chunks(make_error(StreamError{StreamErrc::timed_out, CloseReason::none, {}}));
+        });
+      timer_->start_after(actor_.loop(), *request_.read.timeout);
+    }
     waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
                                        caf::make_message(Chunk{std::move(*result)}));
   }
@@ -93,6 +102,7 @@ private:
   SendChunks request_;
   Reply reply_;
   caf::message_id waiting_for_;
+  std::unique_ptr<Timer> timer_; ///< of the receiver's answer
 };
 
 } // namespace squall

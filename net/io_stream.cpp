@@ -59,9 +59,10 @@ private:
   void destroy() noexcept override { delete this; }
 };
 
-/// Chunk by chunk, each read when the last was accepted. What waits for it holds it: the pending read (by self_), or
-/// the function that accepts.
+/// Chunk by chunk, each read when the last was accepted. It holds itself while it reads, and the functions that accept
+/// hold it while the receiver has a chunk.
 class CallbackChunks final : public ReadCompletion,
+                             public EventCompletion,
                              private LoopTask,
                              public std::enable_shared_from_this<CallbackChunks> {
 public:
@@ -69,14 +70,36 @@ public:
                  IOStream::WriteCallback done)
       : stream_{std::move(stream)}, request_{request}, on_chunk_{std::move(on_chunk)}, done_{
                                                                                            std::move(done)} {}
+  CallbackChunks(const CallbackChunks&) = delete;
+  CallbackChunks& operator=(const CallbackChunks&) = delete;
+  /// Every function that accepts is gone, and none was called.
+  ~CallbackChunks() {
+    stream_.forget_wait(*this);
+    if (done_ == nullptr || loop_ended())
+      return;
+    try {
+      auto last = std::make_unique<CallbackEvent>(stream_, std::move(done_));
+      last->finish_later(StreamError{StreamErrc::cancelled, CloseReason::none, {}});
+      static_cast<void>(last.release()); // it deletes itself
+    } catch (const std::bad_alloc&) {
+    }
+  }
 
+  void start() {
+    if (stream_.start_wait(StreamEvent::closed, *this)) {
+    } // a closed stream needs no watching
+    go_on();
+  }
+
+private:
   /// Reads the next chunk, in the deferred phase: the last may have been accepted from inside on_chunk.
   void go_on() {
+    if (loop_ended())
+      return;
     self_ = shared_from_this();
     stream_.loop().defer(*this);
   }
 
-private:
   void run_task() override {
     const std::size_t size = request_.next_size();
     if (size == 0)
@@ -92,23 +115,40 @@ private:
       return finish(request_.outcome(result.error()));
     if (request_.num_bytes)
       *request_.num_bytes -= result->size();
-    on_chunk_(std::move(*result), [self, accepted = false]() mutable {
-      if (!std::exchange(accepted, true))
-        self->go_on();
-    });
+    const std::uint64_t number = ++chunk_;
+    on_chunk_(std::move(*result), [self, number] { self->accept(number); });
+  }
+
+  /// Any copy of the function may accept, once.
+  void accept(std::uint64_t number) {
+    if (number != chunk_)
+      return;
+    ++chunk_;
+    go_on();
+  }
+
+  /// The stream closed. What is unread is still delivered, but for the end of the loop, which nothing can follow.
+  void on_event(Result<void>) override {
+    if (loop_ended() && self_ == nullptr)
+      finish(stream_.error());
   }
 
   void finish(const Result<void>& result) {
     const auto self = self_ ? std::exchange(self_, nullptr) : shared_from_this();
+    stream_.forget_wait(*this);
+    ++chunk_;
     std::exchange(on_chunk_, nullptr);
     if (const auto done = std::exchange(done_, nullptr))
       done(result);
   }
 
+  [[nodiscard]] bool loop_ended() const { return stream_.error().reason == CloseReason::shutting_down; }
+
   IOStream stream_;
   ReadChunks request_;
   IOStream::ChunkCallback on_chunk_;
   IOStream::WriteCallback done_;
+  std::uint64_t chunk_ = 0; ///< the number of the one that may be accepted
   std::shared_ptr<CallbackChunks> self_;
 };
 
@@ -263,7 +303,7 @@ std::optional<StreamError> IOStream::start_write_file(const WriteFile& request, 
 std::optional<Result<void>> IOStream::start_connect(const Connect& request, EventCompletion& completion) {
   if (auto refused = core_->connect(request))
     return Result<void>{*refused};
-  return core_->start_wait(StreamEvent::connected, request.timeout, completion);
+  return core_->start_wait(StreamEvent::connected, no_timeout, completion);
 }
 
 std::optional<Result<void>> IOStream::start_wait(StreamEvent event, EventCompletion& completion,
@@ -355,7 +395,7 @@ void IOStream::wait(StreamEvent event, EventCallback callback, Timeout timeout) 
 }
 
 void IOStream::read_chunks(const ReadChunks& request, ChunkCallback on_chunk, WriteCallback done) {
-  std::make_shared<CallbackChunks>(*this, request, std::move(on_chunk), std::move(done))->go_on();
+  std::make_shared<CallbackChunks>(*this, request, std::move(on_chunk), std::move(done))->start();
 }
 
 void IOStream::shutdown_write(WriteCallback callback) {
@@ -452,11 +492,7 @@ bool WriteOperation::await_ready() {
     return true;
   if (strict_) // its answer comes from the stream, which may be closed and still send
     return false;
-  if (stream_.core_->answer_early(end_))
-    return true;
-  if (stream_.closed())
-    error_ = stream_.error();
-  return error_.has_value();
+  return stream_.core_->answer_early(end_);
 }
 
 void WriteOperation::await_suspend(std::coroutine_handle<> waiter) {
@@ -474,19 +510,22 @@ void WriteOperation::on_write(Result<void> result) {
 
 ChunkAwaitable ChunkReader::next() { return ChunkAwaitable{*this}; }
 
-ChunkAwaitable::ChunkAwaitable(ChunkReader& reader)
+ChunkOperation::ChunkOperation(ChunkReader& reader)
     : ReadOperation{reader.stream_, ReadBytes{reader.request_.next_size(), true, reader.request_.timeout}},
       reader_{reader} {}
 
-std::optional<Bytes> ChunkAwaitable::await_resume() {
+Result<std::optional<Bytes>> ChunkOperation::take_chunk() {
   Result<Bytes>& result = *result_;
-  if (!result)
-    reader_.request_.outcome(result.error()).value();
-  if (!result || result->empty()) // there are no more; nothing is there at once for a read of 0 bytes
-    return std::nullopt;
+  if (!result) {
+    const Result<void> outcome = reader_.request_.outcome(result.error());
+    return outcome ? Result<std::optional<Bytes>>{std::nullopt}
+                   : Result<std::optional<Bytes>>{outcome.error()};
+  }
+  if (result->empty()) // there are no more: nothing is there at once for a read of 0 bytes
+    return std::optional<Bytes>{};
   if (reader_.request_.num_bytes)
     *reader_.request_.num_bytes -= result->size();
-  return std::move(*result);
+  return std::optional<Bytes>{std::move(*result)};
 }
 
 // -- awaited events

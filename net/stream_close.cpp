@@ -7,7 +7,7 @@
 
 #include <array>
 #include <cerrno>
-#include <limits>
+#include <new>
 
 namespace squall {
 
@@ -64,11 +64,13 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     write_timer_->cancel();
   if (end_timer_ != nullptr)
     end_timer_->cancel();
+  if (connect_timer_ != nullptr)
+    connect_timer_->cancel(); // not destroyed: this may run inside it
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
                       reason == CloseReason::tls_truncated;
   if (!broken && !blocked_)
-    send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
+    send_unsent(flush_for ? bytes_per_turn : most_at_close); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
   const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
   if (!broken && owes && !nothing_left && transport_ != nullptr && link_ != LinkState::unconnected)
@@ -112,10 +114,15 @@ void StreamCore::begin_linger(Timeout flush_for) {
     release_transport();
     return;
   }
+  try {
+    linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
+    linger_timer_->start_after(loop_, time);
+  } catch (const std::bad_alloc&) { // a close comes to its end, with memory or without
+    release_transport();
+    return;
+  }
   lingering_ = true;
   ref();
-  linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
-  linger_timer_->start_after(loop_, time);
   if (flushing_)
     loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
 }
@@ -141,6 +148,10 @@ void StreamCore::linger_over() noexcept {
 }
 
 void StreamCore::discard_input() {
+  if (transport_ == nullptr) {
+    end_linger(reason_);
+    return;
+  }
   std::array<char, 4096> waste;
   for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());

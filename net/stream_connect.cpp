@@ -17,36 +17,47 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
   const int error = transport_->connect(request.address, request.server_hostname);
   if (error == EINVAL)
     return StreamError{StreamErrc::invalid_argument, CloseReason::none, {EINVAL, std::generic_category()}};
+  const Guard guard{*this};
   link_ = LinkState::connecting;
   if (error != 0 && error != EINPROGRESS) {
     shut(CloseReason::transport_error, {error, std::generic_category()});
     return std::nullopt;
   }
   try {
+    if (request.timeout) {
+      connect_timer_ = std::make_unique<Timer>(
+          [this] { close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out)); });
+      connect_timer_->start_after(loop_, *request.timeout);
+    }
     transport_->watch(loop_, *this);
+    if (error == 0)
+      begin_connected();
   } catch (const std::system_error& refused) {
     shut(CloseReason::transport_error, refused.code());
-    return std::nullopt;
   }
-  if (error == 0)
-    begin_connected();
   return std::nullopt;
 }
 
 /// The transport is connected: what waited for that goes on.
 void StreamCore::begin_connected() {
   link_ = LinkState::connected;
-  set_link_options();
+  connect_timer_ = nullptr;
+  begin_link();
   readable_ = true;
   blocked_ = false;
   loop_.defer(deferred_task_); // which tells, and goes on with a read
   loop_.at_end_of_turn(flush_task_);
 }
 
-void StreamCore::set_link_options() noexcept {
+/// What a connection begins with: its options, and the time of its idle timeout.
+void StreamCore::begin_link() {
   transport_->set_nodelay(options_.nodelay);
   if (options_.keep_alive)
     transport_->set_keep_alive(*options_.keep_alive);
+  if (idle_timer_ == nullptr)
+    return;
+  last_activity_ = loop_.now();
+  idle_timer_->start_after(loop_, options_.idle_timeout);
 }
 
 /// A connect that was in progress is over.
@@ -68,7 +79,7 @@ std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout ti
   if (auto outcome = outcome_of(event))
     return outcome;
   check_thread();
-  if (timeout && *timeout <= Duration::zero() && event != StreamEvent::connected)
+  if (timeout && *timeout <= Duration::zero())
     return Result<void>{StreamError{StreamErrc::timed_out, CloseReason::none, {}}};
   PendingWait wait{event, &completion, nullptr};
   if (timeout) {
@@ -87,10 +98,6 @@ void StreamCore::wait_timed_out(EventCompletion& completion) {
   const Guard guard{*this};
   const auto found = std::find_if(waits_.begin(), waits_.end(),
                                   [&](const PendingWait& wait) { return wait.completion == &completion; });
-  if (found->event == StreamEvent::connected) { // a connect cannot be taken back
-    close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out));
-    return;
-  }
   const auto timer = std::move(found->timer); // which runs this
   waits_.erase(found);
   completion.on_event(StreamError{StreamErrc::timed_out, CloseReason::none, {}});

@@ -4,6 +4,7 @@
 #include "net/stream_core.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
@@ -25,20 +26,23 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, co
   options_.read_chunk_size =
       std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
   options_.write_low_water_mark = std::min(options_.write_low_water_mark, options_.write_high_water_mark);
-  if (transport_->connected()) {
-    set_link_options();
-    transport_->watch(loop_, *this);
-  } else {
+  if (options_.idle_timeout > std::chrono::milliseconds::zero())
+    idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
+  if (!transport_->connected()) {
     link_ = LinkState::unconnected;
     readable_ = false;
     blocked_ = true;
+    loop_.watch_end(*this);
+    return;
+  }
+  try {
+    begin_link();
+    transport_->watch(loop_, *this);
+  } catch (...) { // nobody else closes it
+    transport_->close_fd();
+    throw;
   }
   loop_.watch_end(*this); // a transport without a descriptor does not
-  if (options_.idle_timeout <= std::chrono::milliseconds::zero())
-    return;
-  last_activity_ = loop_.now();
-  idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
-  idle_timer_->start_after(loop_, options_.idle_timeout);
 }
 
 void StreamCore::deref() noexcept {
@@ -64,6 +68,11 @@ void StreamCore::on_ready(Readiness readiness) {
   hang_up_ = hang_up_ || readiness.hang_up;
   broken_ = broken_ || readiness.broken;
   urgent_ = urgent_ || readiness.urgent;
+  if (broken_ && read_ended_ && !closed_) { // a read would only find the end again, not what broke behind it
+    const std::error_code error = transport_->get_fd_error();
+    fail(IoResult::failure(error ? error.value() : EPIPE), "receive");
+    return;
+  }
   if (readiness.writable && blocked_) {
     blocked_ = false;
     flush();

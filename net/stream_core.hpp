@@ -153,7 +153,7 @@ private:
   bool spend_operation() noexcept;
 
   // -- connecting and waiting
-  void set_link_options() noexcept;
+  void begin_link();
   void begin_connected();
   void finish_connect();
   std::optional<Result<void>> outcome_of(StreamEvent event) const;
@@ -167,6 +167,8 @@ private:
   void send_unsent(std::size_t most);
   void answer_writes();
   void end_own_side();
+  void arm_write_timer(TimePoint deadline);
+  [[nodiscard]] TimePoint next_write_deadline() const noexcept;
   void check_write_deadlines();
   void answer_first_writer(Result<void> result);
 
@@ -201,6 +203,8 @@ private:
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
   std::unique_ptr<Timer> write_timer_;
+  TimePoint write_deadline_ = TimePoint::max(); ///< of write_timer_; none: max
+  std::unique_ptr<Timer> connect_timer_;
   std::unique_ptr<Timer> end_timer_; ///< of an end that nobody reads
 
   std::vector<PendingWait> waits_; ///< in order of their asking

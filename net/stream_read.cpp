@@ -31,7 +31,7 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
   into_size_ = 0;
   started_closed_ = closed_;
   const bool polls = timeout && *timeout <= Duration::zero(); // it has no later turn
-  if (closed_ || polls || spend_operation()) { // closed: only what is unread, and the loop may be gone
+  if (closed_ || spend_operation() || polls) { // closed: only what is unread, and the loop may be gone
     if (auto result = advance_read())
       return result;
   } else {
@@ -41,12 +41,12 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
     leave_read();
     return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
   }
-  reader_ = &completion;
-  if (timeout) {
+  if (timeout) { // it may throw: before the completion is held
     if (read_timer_ == nullptr)
       read_timer_ = std::make_unique<Timer>([this] { end_read(StreamErrc::timed_out); });
     read_timer_->start_after(loop_, *timeout);
   }
+  reader_ = &completion;
   return std::nullopt;
 }
 
@@ -70,10 +70,11 @@ void StreamCore::leave_read() noexcept {
   if (read_timer_ != nullptr)
     read_timer_->cancel();
   const std::size_t size = std::exchange(into_size_, 0);
+  const MutableBytes buffer = match_.release_buffer();
   if (size == 0)
     return;
   try {
-    unread_.put_back({match_.into()->buffer.data(), size});
+    unread_.put_back({buffer.data(), size});
   } catch (const std::bad_alloc&) { // bytes are lost: the stream must not go on as if they were not
     fail(IoResult::failure(ENOMEM), "receive");
   }
@@ -128,6 +129,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
     }
     if (into_size_ == into.buffer.size() || (into.partial && into_size_ > 0)) {
       Bytes bytes = into.buffer.front(std::exchange(into_size_, 0));
+      static_cast<void>(match_.release_buffer());
       after_read();
       return bytes;
     }

@@ -146,6 +146,16 @@ TEST_P(WriteFileTest, RefusesWhatIsNotThereAndQueuesNothing) {
   EXPECT_TRUE(rest.succeeded()) << "exactly to the end";
 }
 
+TEST_P(WriteFileTest, WaitsForNobodyAndRefusesWhatIsNoFile) {
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+  EXPECT_EQ(refusal_of(WriteFile{path("fifo")}), file_error(EINVAL)) << "though nobody writes to it";
+  EXPECT_EQ(refusal_of(WriteFile{path() + std::string{"\0x", 2}}), file_error(EINVAL));
+  const std::string name = make_file("12345");
+  const File write_only{Socket{::open(name.c_str(), O_WRONLY | O_CLOEXEC)}};
+  EXPECT_EQ(refusal_of(WriteFile{write_only}), file_error(EBADF));
+  EXPECT_FALSE(stream().closed());
+}
+
 TEST_P(WriteFileTest, ThrowsAFileErrorInACoroutine) {
   bool thrown = false;
   auto run = [](IOStream out, std::string name, bool& seen) -> Task<> {

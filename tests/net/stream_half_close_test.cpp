@@ -211,6 +211,16 @@ TEST_P(HalfCloseTest, HearsOfABreakAfterTheEnd) {
   EXPECT_EQ(ends, 1);
 }
 
+TEST_P(HalfCloseTest, HearsOfABreakAfterTheEndWithNothingToSend) {
+  if (!is("Tcp") && !is("Memory"))
+    GTEST_SKIP() << "knows no reset without unread bytes";
+  count_callbacks();
+  end_input();
+  peer().reset();
+  ASSERT_TRUE(run_until([&] { return closes == 1; }));
+  EXPECT_EQ(stream().error().reason, CloseReason::reset);
+}
+
 TEST_P(HalfCloseTest, EndsItsSideWhenTheLastHandleGoes) {
   end_input();
   stream() = IOStream{};

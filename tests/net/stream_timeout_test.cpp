@@ -323,6 +323,21 @@ TEST_P(TimeoutTest, ForgetReadLeavesBytesUnreadWithoutAnAnswer) {
   }
 }
 
+// Polls have no share of a turn that could be used up for good.
+TEST_P(TimeoutTest, OfZeroGoesOnBeyondTheShareOfATurn) {
+  const std::string sent = pattern(1'000'000);
+  std::size_t given = 0;
+  std::string got;
+  ASSERT_TRUE(run_until([&] {
+    given += peer().send_some(std::string_view{sent}.substr(given));
+    const TestRead poll{stream(), ReadBytes{1000, true, 0s}};
+    if (poll.succeeded())
+      got += poll.text();
+    return got.size() == sent.size();
+  }));
+  EXPECT_EQ(got, sent);
+}
+
 } // namespace
 
 } // namespace squall

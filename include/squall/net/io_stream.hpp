@@ -8,7 +8,8 @@
 //
 // Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens
 //            there.
-// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
+// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes. An operation with a
+//            callback holds a handle until it has called.
 // Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order.
 //            When a stream closes, its pending read is answered first, then its writes, then the close
 //            callback.
@@ -88,7 +89,8 @@ public:
   using ReadCallback = std::function<void(Result<Bytes>)>;
   using WriteCallback = std::function<void(Result<void>)>;
   using EventCallback = std::function<void(Result<void>)>;
-  /// Takes one chunk; the next is read when it calls `accept`, which it may do at once, later, or never.
+  /// Takes one chunk; the next is read when it calls `accept`, at once or later, on the loop's thread. When it lets
+  /// every copy of `accept` go without a call, the read ends with StreamErrc::cancelled.
   using ChunkCallback = std::function<void(Bytes chunk, std::function<void()> accept)>;
 
   IOStream() noexcept = default; ///< no stream: only assignment, operator bool and the destructor may be used
@@ -166,8 +168,8 @@ public:
   /// closed. It is no read: an orderly end that nobody reads shows as EndNotice says. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_end(Timeout timeout = no_timeout);
 
-  /// Waits until the stream is closed and what was pending is answered; error() says why. @throws (awaited)
-  /// TimeoutError
+  /// Waits until the stream is closed and what was pending is answered; error() says why. How soon a stream that nobody
+  /// reads notices: as wait_end. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_closed(Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
@@ -393,15 +395,36 @@ private:
   using ReadOperation::ReadOperation;
 };
 
-/// co_await returns std::optional<Bytes>, or throws.
-class [[nodiscard]] ChunkAwaitable final : public ReadOperation {
+/// What the two forms of an awaited chunk share.
+class ChunkOperation : public ReadOperation {
+protected:
+  explicit ChunkOperation(ChunkReader& reader);
+  ~ChunkOperation() = default;
+  Result<std::optional<Bytes>> take_chunk();
+  ChunkReader& reader_;
+};
+
+/// co_await returns Result<std::optional<Bytes>>.
+class [[nodiscard]] ChunkResultAwaitable final : public ChunkOperation {
 public:
-  std::optional<Bytes> await_resume();
+  Result<std::optional<Bytes>> await_resume() { return take_chunk(); }
+
+private:
+  friend class ChunkAwaitable;
+  using ChunkOperation::ChunkOperation;
+};
+
+/// co_await returns std::optional<Bytes>, or throws.
+class [[nodiscard]] ChunkAwaitable final : public ChunkOperation {
+public:
+  std::optional<Bytes> await_resume() { return take_chunk().value(); }
+
+  /// The same, not throwing.
+  [[nodiscard]] ChunkResultAwaitable as_result() && { return ChunkResultAwaitable{reader_}; }
 
 private:
   friend class ChunkReader;
-  explicit ChunkAwaitable(ChunkReader& reader);
-  ChunkReader& reader_;
+  using ChunkOperation::ChunkOperation;
 };
 
 /// The chunks of one ReadChunks, one after the other. Must outlive the chunk that is awaited.
@@ -414,7 +437,7 @@ public:
 
 private:
   friend class IOStream;
-  friend class ChunkAwaitable;
+  friend class ChunkOperation;
   ChunkReader(const IOStream& stream, const ReadChunks& request) : stream_{stream}, request_{request} {}
   IOStream stream_;
   ReadChunks request_;

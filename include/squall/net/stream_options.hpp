@@ -12,7 +12,8 @@
 
 namespace squall {
 
-/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7).
+/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7). Values out of bounds are ignored
+/// by the system.
 struct KeepAlive {
   std::chrono::seconds idle{60};     ///< without traffic until the first probe (TCP_KEEPIDLE); 1 to 32767
   std::chrono::seconds interval{10}; ///< between two probes (TCP_KEEPINTVL); 1 to 32767
@@ -55,7 +56,8 @@ struct StreamOptions {
   /// on, and the stream closes when shutdown_write has ended its own side, too.
   bool half_close = false;
 
-  /// Closes the stream (CloseReason::timed_out) when no byte has been received or sent for so long; 0: never.
+  /// Closes the stream (CloseReason::timed_out) when no byte has been received or sent for so long since it was
+  /// connected; 0: never. Bytes that nobody reads are not received: who holds a peer back for longer is idle, too.
   std::chrono::milliseconds idle_timeout{0};
 
   /// TCP_NODELAY: true sends small writes at once. Squall gathers the writes of a turn itself, so that

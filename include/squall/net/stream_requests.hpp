@@ -183,7 +183,8 @@ struct WritePieces {
 
 /// Queues a part of a regular file behind what is unsent; its bytes go from the system's cache to the connection
 /// (sendfile(2)) where the transport can do that, and take no place in the write buffer. Answered when the system took
-/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile.
+/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile; one whose size
+/// the system does not tell (under /proc) counts as empty.
 /// @error StreamErrc::file_failed when it cannot be opened or read (real error: the errno), or is no regular file
 ///        (EINVAL), or ends before the part does (ENODATA); nothing was queued
 /// @error StreamErrc::closed with CloseReason::transport_error when reading fails later (ENODATA: the file became
