@@ -316,17 +316,18 @@ void Connection::on_end(const caf::error&) {
   stream_.forget_read(*this);
   if (chunks_ != nullptr)
     stream_.forget_read(*chunks_);
-  for (const auto& wait : waits_)
-    stream_.forget_wait(*wait);
+  for (Wait& wait : waits_)
+    stream_.forget_wait(wait);
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
   std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
   if (const auto transfer = std::move(chunks_))
     transfer->reply().deliver(*this, refusal());
-  for (const auto& wait : std::exchange(waits_, {}))
-    answer_wait(*wait, wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed
-                           ? Result<void>{}
-                           : Result<void>{close_error_});
+  auto waits = std::exchange(waits_, {});
+  for (Wait& wait : waits)
+    answer_wait(wait, wait.event() == StreamEvent::ended || wait.event() == StreamEvent::closed
+                          ? Result<void>{}
+                          : Result<void>{close_error_});
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};
@@ -341,7 +342,7 @@ void Connection::after_end() {
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler, const StreamOptions& options,
+                      const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
                       const std::shared_ptr<ConnectionCounters>& counters) {
   if (unit->ending())
     return;

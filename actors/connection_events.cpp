@@ -40,19 +40,19 @@ bool Connection::wait_message(caf::mailbox_element& message) {
 
 template <class Start>
 void Connection::wait(caf::mailbox_element& message, StreamEvent event, Start start) {
-  Wait& pending = *waits_.emplace_back(std::make_unique<Wait>(*this, event, Reply{message}));
+  Wait& pending = waits_.emplace_front(*this, event, Reply{message});
   std::optional<Result<void>> result;
   try {
     result = start(pending);
   } catch (...) {
-    waits_.pop_back();
+    waits_.pop_front();
     throw;
   }
   if (!result)
     return;
-  const auto done = std::move(waits_.back());
-  waits_.pop_back();
-  answer_wait(*done, *result);
+  std::forward_list<Wait> done;
+  done.splice_after(done.before_begin(), waits_, waits_.before_begin());
+  answer_wait(done.front(), *result);
 }
 
 /// The actor has ended: only that and why can still be told.

@@ -5,7 +5,8 @@
 
 #include "actors/connection.hpp"
 
-#include <algorithm>
+#include <forward_list>
+#include <iterator>
 
 namespace squall {
 
@@ -33,12 +34,12 @@ public:
 
   void on_event(Result<void> result) override {
     const caf::strong_actor_ptr keep = actor_.strong_ref();
-    auto& waits = actor_.waits_;
-    const auto found =
-        std::find_if(waits.begin(), waits.end(), [this](const auto& wait) { return wait.get() == this; });
-    const auto self = std::move(*found);
-    waits.erase(found);
-    actor_.answer_wait(*self, result);
+    std::forward_list<Wait> over;
+    auto before = actor_.waits_.before_begin();
+    while (&*std::next(before) != this)
+      ++before;
+    over.splice_after(over.before_begin(), actor_.waits_, before);
+    actor_.answer_wait(*this, result);
   }
   [[nodiscard]] StreamEvent event() const noexcept { return event_; }
   [[nodiscard]] Reply& reply() noexcept { return reply_; }

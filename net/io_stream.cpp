@@ -166,10 +166,13 @@ private:
 // -- IOStream
 
 IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
-    : IOStream{loop, make_socket_transport(std::move(socket)), options} {}
+    : IOStream{loop, std::move(socket), share_options(options)} {}
+
+IOStream::IOStream(EventLoop& loop, Socket socket, std::shared_ptr<const StreamOptions> options)
+    : IOStream{new StreamCore{loop, make_socket_transport(std::move(socket)), std::move(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
-    : IOStream{new StreamCore{loop, std::move(transport), options}} {}
+    : IOStream{new StreamCore{loop, std::move(transport), share_options(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
     : IOStream{loop, make_unconnected_transport(), options} {}
@@ -435,7 +438,7 @@ StreamError IOStream::error() const noexcept { return core_->error(); }
 
 void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
 
-void IOStream::set_keep_alive(const KeepAlive& keep_alive) noexcept { core_->set_keep_alive(keep_alive); }
+void IOStream::set_keep_alive(const KeepAlive& keep_alive) { core_->set_keep_alive(keep_alive); }
 
 bool IOStream::connected() const noexcept { return core_->connected(); }
 

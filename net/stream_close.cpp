@@ -62,10 +62,8 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     idle_timer_->cancel();
   if (write_timer_ != nullptr)
     write_timer_->cancel();
-  if (end_timer_ != nullptr)
-    end_timer_->cancel();
-  if (connect_timer_ != nullptr)
-    connect_timer_->cancel(); // not destroyed: this may run inside it
+  if (phase_timer_ != nullptr)
+    phase_timer_->cancel(); // not destroyed: this may run inside it
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
                       reason == CloseReason::tls_truncated;
@@ -107,7 +105,7 @@ void StreamCore::fail(const IoResult& result, const char* what) {
 void StreamCore::begin_linger(Timeout flush_for) {
   if (!flush_for)
     unsent_.truncate(answered_);
-  const Duration time = flush_for.value_or(options_.linger_timeout);
+  const Duration time = flush_for.value_or(options_->linger_timeout);
   if (time <= Duration::zero()) {
     if (flush_for)
       cut_flush(CloseReason::timed_out);
@@ -167,7 +165,7 @@ void StreamCore::discard_input() {
 }
 
 void StreamCore::check_idle() {
-  const TimePoint due = last_activity_ + options_.idle_timeout;
+  const TimePoint due = last_activity_ + options_->idle_timeout;
   if (due <= loop_.now())
     close(CloseReason::timed_out, {});
   else
@@ -227,7 +225,7 @@ void StreamCore::set_close_callback(std::function<void()> callback, EndNotice no
 }
 
 void StreamCore::set_end_callback(std::function<void()> callback) {
-  end_callback_ = std::move(callback);
+  end_callback_ = callback ? std::make_unique<std::function<void()>>(std::move(callback)) : nullptr;
   if (end_callback_ == nullptr || !(read_ended_ || closed_))
     return;
   if (std::exchange(finished_, false)) // the late one is told though the last handle goes
@@ -236,15 +234,16 @@ void StreamCore::set_end_callback(std::function<void()> callback) {
 }
 
 void StreamCore::set_nodelay(bool value) noexcept {
-  options_.nodelay = value; // also for one that is to connect
+  nodelay_ = value; // also for one that is to connect
   if (connected())
     transport_->set_nodelay(value);
 }
 
-void StreamCore::set_keep_alive(const KeepAlive& keep_alive) noexcept {
-  options_.keep_alive = keep_alive;
+void StreamCore::set_keep_alive(const KeepAlive& keep_alive) {
   if (connected())
     transport_->set_keep_alive(keep_alive);
+  else if (!closed_)
+    keep_alive_ = std::make_unique<KeepAlive>(keep_alive);
 }
 
 } // namespace squall

@@ -3,8 +3,8 @@
 // stream_connect.cpp: how a stream connects, and how one waits for its events.
 #include "net/stream_core.hpp"
 
-#include <algorithm>
 #include <cerrno>
+#include <iterator>
 
 namespace squall {
 
@@ -25,9 +25,9 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
   }
   try {
     if (request.timeout) {
-      connect_timer_ = std::make_unique<Timer>(
+      phase_timer_ = std::make_unique<Timer>(
           [this] { close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out)); });
-      connect_timer_->start_after(loop_, *request.timeout);
+      phase_timer_->start_after(loop_, *request.timeout);
     }
     transport_->watch(loop_, *this);
     if (error == 0)
@@ -41,7 +41,7 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
 /// The transport is connected: what waited for that goes on.
 void StreamCore::begin_connected() {
   link_ = LinkState::connected;
-  connect_timer_ = nullptr;
+  phase_timer_ = nullptr;
   begin_link();
   readable_ = true;
   blocked_ = false;
@@ -51,13 +51,15 @@ void StreamCore::begin_connected() {
 
 /// What a connection begins with: its options, and the time of its idle timeout.
 void StreamCore::begin_link() {
-  transport_->set_nodelay(options_.nodelay);
-  if (options_.keep_alive)
-    transport_->set_keep_alive(*options_.keep_alive);
+  transport_->set_nodelay(nodelay_);
+  if (keep_alive_ != nullptr)
+    transport_->set_keep_alive(*keep_alive_);
+  else if (options_->keep_alive)
+    transport_->set_keep_alive(*options_->keep_alive);
   if (idle_timer_ == nullptr)
     return;
   last_activity_ = loop_.now();
-  idle_timer_->start_after(loop_, options_.idle_timeout);
+  idle_timer_->start_after(loop_, options_->idle_timeout);
 }
 
 /// A connect that was in progress is over.
@@ -86,20 +88,26 @@ std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout ti
     wait.timer = std::make_unique<Timer>([this, &completion] { wait_timed_out(completion); });
     wait.timer->start_after(loop_, *timeout);
   }
-  waits_.push_back(std::move(wait));
+  auto last = waits_.before_begin();
+  while (std::next(last) != waits_.end())
+    ++last;
+  waits_.insert_after(last, std::move(wait));
   return std::nullopt;
 }
 
 void StreamCore::forget_wait(EventCompletion& completion) noexcept {
-  std::erase_if(waits_, [&](const PendingWait& wait) { return wait.completion == &completion; });
+  waits_.remove_if([&](const PendingWait& wait) { return wait.completion == &completion; });
 }
 
 void StreamCore::wait_timed_out(EventCompletion& completion) {
   const Guard guard{*this};
-  const auto found = std::find_if(waits_.begin(), waits_.end(),
-                                  [&](const PendingWait& wait) { return wait.completion == &completion; });
-  const auto timer = std::move(found->timer); // which runs this
-  waits_.erase(found);
+  std::forward_list<PendingWait> over; // with the timer, which runs this
+  for (auto before = waits_.before_begin(); std::next(before) != waits_.end(); ++before) {
+    if (std::next(before)->completion == &completion) {
+      over.splice_after(over.before_begin(), waits_, before);
+      break;
+    }
+  }
   completion.on_event(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
 }
 
@@ -122,17 +130,18 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
 
 /// Answers everyone whose event has come, or only those who wait for a connect. They may ask and forget meanwhile.
 void StreamCore::answer_waits(bool connects_only) {
-  for (std::size_t i = 0; i < waits_.size();) {
-    const bool asked = !connects_only || waits_[i].event == StreamEvent::connected;
-    auto outcome = asked ? outcome_of(waits_[i].event) : std::nullopt;
+  for (auto before = waits_.before_begin(); std::next(before) != waits_.end();) {
+    const auto wait = std::next(before);
+    const bool asked = !connects_only || wait->event == StreamEvent::connected;
+    auto outcome = asked ? outcome_of(wait->event) : std::nullopt;
     if (!outcome) {
-      ++i;
+      ++before;
       continue;
     }
-    EventCompletion* completion = waits_[i].completion;
-    waits_.erase(waits_.begin() + static_cast<std::ptrdiff_t>(i));
+    EventCompletion* completion = wait->completion;
+    waits_.erase_after(before);
     completion->on_event(std::move(*outcome));
-    i = 0;
+    before = waits_.before_begin();
   }
 }
 

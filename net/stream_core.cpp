@@ -11,22 +11,28 @@
 
 namespace squall {
 
+std::shared_ptr<const StreamOptions> share_options(const StreamOptions& options) {
+  auto shared = std::make_shared<StreamOptions>(options);
+  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number
+  // there is.
+  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
+  shared->max_buffer_size = std::clamp<std::size_t>(options.max_buffer_size, 2, greatest);
+  shared->read_chunk_size = std::clamp<std::size_t>(options.read_chunk_size, 1, shared->max_buffer_size / 2);
+  shared->write_low_water_mark = std::min(options.write_low_water_mark, options.write_high_water_mark);
+  return shared;
+}
+
 /// A completion threw: what it kept from running follows in the next phases of the loop.
 void StreamCore::go_on_later() noexcept {
   loop_.defer(deferred_task_);
   loop_.at_end_of_turn(flush_task_);
 }
 
-StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
-    : loop_{loop}, transport_{std::move(transport)}, options_{options} {
-  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number
-  // there is.
-  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
-  options_.max_buffer_size = std::clamp<std::size_t>(options_.max_buffer_size, 2, greatest);
-  options_.read_chunk_size =
-      std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
-  options_.write_low_water_mark = std::min(options_.write_low_water_mark, options_.write_high_water_mark);
-  if (options_.idle_timeout > std::chrono::milliseconds::zero())
+StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
+                       std::shared_ptr<const StreamOptions> options)
+    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)}, nodelay_{
+                                                                                       options_->nodelay} {
+  if (options_->idle_timeout > std::chrono::milliseconds::zero())
     idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
   if (!transport_->connected()) {
     link_ = LinkState::unconnected;
@@ -97,7 +103,7 @@ void StreamCore::run_deferred() {
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now
     if (const auto callback = std::exchange(end_callback_, nullptr))
-      callback();
+      (*callback)();
   answer_waits();
   if (closed_ && !finished_ && !flushing_)
     finish_close();

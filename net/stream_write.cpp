@@ -26,8 +26,8 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
     return error();
   if (write_end_wanted_)
     return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
-  const auto room = [&] { return size <= options_.max_write_buffer_size - unsent_.memory_size(); };
-  if (size > options_.max_write_buffer_size)
+  const auto room = [&] { return size <= options_->max_write_buffer_size - unsent_.memory_size(); };
+  if (size > options_->max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   if (!room()) {
     send_unsent(bytes_per_turn);
@@ -43,7 +43,7 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
 
 /// After something was queued. @returns the position of its end
 std::uint64_t StreamCore::queued() {
-  paused_ = paused_ || unsent_.size() > options_.write_high_water_mark;
+  paused_ = paused_ || unsent_.size() > options_->write_high_water_mark;
   if (!blocked_)
     loop_.at_end_of_turn(flush_task_);
   return unsent_.end();
@@ -141,15 +141,12 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
 
 /// The timer rings at the earliest deadline; not for one that is due already, which is checked at once.
 void StreamCore::arm_write_timer(TimePoint deadline) {
-  if (closed_ || deadline >= write_deadline_ || deadline <= loop_.now())
+  if (closed_ || deadline == TimePoint::max() || deadline <= loop_.now())
     return;
   if (write_timer_ == nullptr)
-    write_timer_ = std::make_unique<Timer>([this] {
-      write_deadline_ = TimePoint::max();
-      check_write_deadlines();
-    });
-  write_timer_->start(loop_, deadline);
-  write_deadline_ = deadline;
+    write_timer_ = std::make_unique<Timer>([this] { check_write_deadlines(); });
+  if (!write_timer_->armed() || deadline < write_timer_->when())
+    write_timer_->start(loop_, deadline);
 }
 
 /// The earliest deadline of a write that is not sent.
@@ -251,7 +248,7 @@ void StreamCore::send_unsent(std::size_t most) {
     }
     blocked_ = false;
     unsent_.advance(std::min(result.size, unsent_.size()));
-    if (paused_ && unsent_.size() <= options_.write_low_water_mark) {
+    if (paused_ && unsent_.size() <= options_->write_low_water_mark) {
       paused_ = false;
       loop_.defer(deferred_task_); // which tells
     }

@@ -98,6 +98,9 @@ public:
   /// A stream on a connected socket. @throws std::system_error when the system refuses to watch it
   IOStream(EventLoop& loop, Socket socket, const StreamOptions& options = {});
 
+  /// As above, with options that many streams share (share_options).
+  IOStream(EventLoop& loop, Socket socket, std::shared_ptr<const StreamOptions> options);
+
   /// A stream on a transport of your own. @throws std::system_error as watch() of the transport
   IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options = {});
 
@@ -311,7 +314,8 @@ public:
   void set_nodelay(bool value) noexcept;
 
   /// Probes of the idle connection; see KeepAlive. Does nothing where there is no such thing, and on a closed stream.
-  void set_keep_alive(const KeepAlive& keep_alive) noexcept;
+  /// @throws std::bad_alloc on a stream that is not connected yet
+  void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] EventLoop& loop() const noexcept;
 

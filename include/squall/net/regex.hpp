@@ -36,7 +36,7 @@ namespace squall {
 class RegexProgress {
   friend class Automaton;
   std::uint32_t row_ = 0;
-  std::optional<std::vector<std::uint32_t>> branches_;
+  std::unique_ptr<std::vector<std::uint32_t>> branches_;
 };
 
 class Regex {

@@ -3,11 +3,12 @@
 // stream_options.hpp: the limits of one stream.
 //
 // Units      Sizes are bytes.
-// Lifetime   A stream copies its options when it is made; changing them later changes new streams only.
+// Lifetime   A stream takes a copy of its options when it is made; changing them later changes new streams only.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
 
 namespace squall {
@@ -68,5 +69,8 @@ struct StreamOptions {
   /// Probes of an idle connection; none: no probes. Ignored where the transport is not TCP.
   std::optional<KeepAlive> keep_alive = std::nullopt;
 };
+
+/// Options that many streams share, which saves each a copy. @throws std::bad_alloc
+[[nodiscard]] std::shared_ptr<const StreamOptions> share_options(const StreamOptions& options);
 
 } // namespace squall
