@@ -273,6 +273,7 @@ void read_stream(const Value& value, StreamOptions& target) {
   read_object(
       value,
       {{"max_buffer_size", [&](const Value& v) { read_size(v, target.max_buffer_size, 2); }},
+       {"default_max_bytes", [&](const Value& v) { read_size(v, target.default_max_bytes, 0); }},
        {"read_chunk_size", [&](const Value& v) { read_size(v, target.read_chunk_size, 1); }},
        {"max_write_buffer_size", [&](const Value& v) { read_size(v, target.max_write_buffer_size, 1); }},
        {"write_high_water_mark", [&](const Value& v) { read_size(v, target.write_high_water_mark, 0); }},

@@ -65,18 +65,23 @@ bool Connection::close_message(caf::mailbox_element& message) {
     close(message, abort);
     return true;
   }
-  const auto queue = [&](const std::optional<StreamError>& refused) {
+  const auto queue = [&](const auto& start) {
+    make_room_for_write();
     Reply reply{message};
-    if (refused)
+    if (const auto refused = start())
       reply.deliver(*this, make_error(*refused));
     else
       pending_writes_.push_back(std::move(reply));
     return true;
   };
   if (content.match_element<ShutdownWrite>(0))
-    return queue(stream_.start_shutdown_write(*this));
-  if (content.match_element<CloseAfterFlush>(0))
-    return queue(stream_.start_close_after_flush(take_content<CloseAfterFlush>(message).deadline, *this));
+    return queue([&] { return stream_.start_shutdown_write(*this); });
+  if (content.match_element<CloseAfterFlush>(0)) {
+    flushing_ = true;
+    return queue([&] {
+      return stream_.start_close_after_flush(take_content<CloseAfterFlush>(message).deadline, *this);
+    });
+  }
   return false;
 }
 
@@ -121,6 +126,7 @@ void Connection::on_read(Result<Bytes> result) {
 }
 
 void Connection::write(caf::mailbox_element& message, Write request) {
+  make_room_for_write();
   Reply reply{message};
   // An early answer is worth its message only where it lets the handler go on with what is unread; otherwise
   // the answer at the end of the turn finds the handler idle, which is cheaper.
@@ -136,11 +142,13 @@ void Connection::write(caf::mailbox_element& message, Write request) {
 bool Connection::write_message(caf::mailbox_element& message) {
   const auto& content = message.content();
   if (content.match_element<WritePieces>(0)) {
+    make_room_for_write();
     Reply reply{message};
     await_write(std::move(reply), stream_.start_paced_write(take_content<WritePieces>(message), *this));
     return true;
   }
   if (content.match_element<WriteFile>(0)) {
+    make_room_for_write();
     Reply reply{message};
     const auto refused = stream_.start_write_file(take_content<WriteFile>(message), *this);
     await_write(std::move(reply), refused ? std::optional{Result<void>{*refused}} : std::nullopt);
@@ -160,13 +168,21 @@ void Connection::await_write(Reply reply, const std::optional<Result<void>>& res
     answer(reply, *this, *result);
     return;
   }
+  pending_writes_.push_back(std::move(reply));
+}
+
+/// Before a write is started, since then its reply must find a place.
+void Connection::make_room_for_write() {
+  if (pending_writes_.size() < pending_writes_.capacity())
+    return;
   // Answered writes at the front make room before the vector grows: it may be long until none is pending.
-  if (pending_writes_.size() == pending_writes_.capacity() && first_write_ > pending_writes_.size() / 2) {
+  if (first_write_ > pending_writes_.size() / 2) {
     pending_writes_.erase(pending_writes_.begin(),
                           pending_writes_.begin() + static_cast<std::ptrdiff_t>(first_write_));
     first_write_ = 0;
+  } else {
+    pending_writes_.reserve(2 * pending_writes_.size() + 1);
   }
-  pending_writes_.push_back(std::move(reply));
 }
 
 void Connection::on_write(Result<void> result) {
@@ -201,7 +217,9 @@ StreamInfo Connection::info() const {
           stream_.local_endpoint(),
           stream_.writable(),
           stream_.bytes_received(),
-          stream_.bytes_sent()};
+          stream_.bytes_sent(),
+          stream_.connected(),
+          stream_.error()};
 }
 
 // -- handlers
@@ -282,10 +300,10 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 
 // -- the end
 
-/// Ends with a stream that is closed and read to the end. A coroutine in it is told by its next operation
-/// instead.
+/// Ends with a stream that is closed and read to the end, or closed here. A coroutine in it is told by its next
+/// operation instead.
 void Connection::end_with_stream() {
-  if (!ended() && stream_.closed() && stream_.unread_size() == 0 && coroutine_ == nullptr &&
+  if (!ended() && stream_.closed() && (stream_.unread_size() == 0 || flushing_) && coroutine_ == nullptr &&
       pending_writes_.empty() && chunks_ == nullptr)
     quit(make_error(stream_.error()));
 }
@@ -298,17 +316,18 @@ void Connection::on_end(const caf::error&) {
   stream_.forget_read(*this);
   if (chunks_ != nullptr)
     stream_.forget_read(*chunks_);
-  for (const auto& wait : waits_)
-    stream_.forget_wait(*wait);
+  for (Wait& wait : waits_)
+    stream_.forget_wait(wait);
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
   std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
   if (const auto transfer = std::move(chunks_))
     transfer->reply().deliver(*this, refusal());
-  for (const auto& wait : std::exchange(waits_, {}))
-    answer_wait(*wait, wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed
-                           ? Result<void>{}
-                           : Result<void>{close_error_});
+  auto waits = std::exchange(waits_, {});
+  for (Wait& wait : waits)
+    answer_wait(wait, wait.event() == StreamEvent::ended || wait.event() == StreamEvent::closed
+                          ? Result<void>{}
+                          : Result<void>{close_error_});
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};
@@ -323,7 +342,7 @@ void Connection::after_end() {
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler, const StreamOptions& options,
+                      const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
                       const std::shared_ptr<ConnectionCounters>& counters) {
   if (unit->ending())
     return;

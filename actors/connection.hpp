@@ -10,6 +10,7 @@
 #include <squall/listener_actor.hpp>
 
 #include <atomic>
+#include <forward_list>
 #include <memory>
 
 namespace squall {
@@ -57,6 +58,7 @@ private:
   void read(caf::mailbox_element& message, ReadRequest request);
   bool write_message(caf::mailbox_element& message);
   void write(caf::mailbox_element& message, Write request);
+  void make_room_for_write();
   void await_write(Reply reply, const std::optional<Result<void>>& result);
   bool wait_message(caf::mailbox_element& message);
   template <class Start>
@@ -86,8 +88,9 @@ private:
   std::size_t first_write_ = 0; ///< those before it are answered
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
 
-  std::vector<std::unique_ptr<Wait>> waits_;
+  std::forward_list<Wait> waits_;
   std::unique_ptr<ChunkTransfer> chunks_; ///< of the SendChunks that is under way
+  bool flushing_ = false;                 ///< a CloseAfterFlush was asked for: the actor ends with it
 
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;
@@ -96,7 +99,7 @@ private:
 /// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is
 /// logged and costs this connection.
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler, const StreamOptions& options,
+                      const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
                       const std::shared_ptr<ConnectionCounters>& counters);
 
 } // namespace squall

@@ -34,23 +34,34 @@ bool Connection::wait_message(caf::mailbox_element& message) {
   if (content.match_element<AwaitEnd>(0))
     return wait_for(StreamEvent::ended, take_content<AwaitEnd>(message).timeout);
   if (content.match_element<AwaitClose>(0))
-    return wait_for(StreamEvent::closed, no_timeout);
+    return wait_for(StreamEvent::closed, take_content<AwaitClose>(message).timeout);
   return false;
 }
 
 template <class Start>
 void Connection::wait(caf::mailbox_element& message, StreamEvent event, Start start) {
-  auto wait = std::make_unique<Wait>(*this, event, Reply{message});
-  if (const auto result = start(*wait))
-    answer_wait(*wait, *result);
-  else
-    waits_.push_back(std::move(wait));
+  Wait& pending = waits_.emplace_front(*this, event, Reply{message});
+  std::optional<Result<void>> result;
+  try {
+    result = start(pending);
+  } catch (...) {
+    waits_.pop_front();
+    throw;
+  }
+  if (!result)
+    return;
+  std::forward_list<Wait> done;
+  done.splice_after(done.before_begin(), waits_, waits_.before_begin());
+  answer_wait(done.front(), *result);
 }
 
-/// The actor has ended: only why can still be told.
+/// The actor has ended: only that and why can still be told.
 void Connection::refuse(caf::mailbox_element& request) {
-  if (request.content().size() == 1 && request.content().match_element<AwaitClose>(0))
+  const auto& content = request.content();
+  if (content.size() == 1 && content.match_element<AwaitClose>(0))
     Reply{request}.deliver(*this, close_error_);
+  else if (content.size() == 1 && (content.match_element<AwaitEnd>(0) || content.match_element<Close>(0)))
+    Reply{request}.deliver(*this);
   else
     LoopActor::refuse(request);
 }

@@ -5,7 +5,8 @@
 
 #include "actors/connection.hpp"
 
-#include <algorithm>
+#include <forward_list>
+#include <iterator>
 
 namespace squall {
 
@@ -33,12 +34,12 @@ public:
 
   void on_event(Result<void> result) override {
     const caf::strong_actor_ptr keep = actor_.strong_ref();
-    auto& waits = actor_.waits_;
-    const auto found =
-        std::find_if(waits.begin(), waits.end(), [this](const auto& wait) { return wait.get() == this; });
-    const auto self = std::move(*found);
-    waits.erase(found);
-    actor_.answer_wait(*self, result);
+    std::forward_list<Wait> over;
+    auto before = actor_.waits_.before_begin();
+    while (&*std::next(before) != this)
+      ++before;
+    over.splice_after(over.before_begin(), actor_.waits_, before);
+    actor_.answer_wait(*this, result);
   }
   [[nodiscard]] StreamEvent event() const noexcept { return event_; }
   [[nodiscard]] Reply& reply() noexcept { return reply_; }
@@ -57,6 +58,8 @@ public:
 
   void read_next() {
     waiting_for_ = {};
+    if (timer_ != nullptr)
+      timer_->cancel();
     const std::size_t size = request_.read.next_size();
     if (size == 0)
       return actor_.end_chunks({});
@@ -72,6 +75,13 @@ public:
     }
     if (request_.read.num_bytes)
       *request_.read.num_bytes -= result->size();
+    if (request_.read.timeout) {
+      if (timer_ == nullptr)
+        timer_ = std::make_unique<Timer>([this] {
+          actor_.end_chunks(make_error(StreamError{StreamErrc::timed_out, CloseReason::none, {}}));
+        });
+      timer_->start_after(actor_.loop(), *request_.read.timeout);
+    }
     waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
                                        caf::make_message(Chunk{std::move(*result)}));
   }
@@ -93,6 +103,7 @@ private:
   SendChunks request_;
   Reply reply_;
   caf::message_id waiting_for_;
+  std::unique_ptr<Timer> timer_; ///< of the receiver's answer
 };
 
 } // namespace squall

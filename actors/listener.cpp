@@ -12,7 +12,7 @@ namespace squall {
 Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
                    std::shared_ptr<const LoopUnits> units, Handler handler, const StreamOptions& options)
     : LoopActor{config, std::move(unit)}, units_{std::move(units)},
-      handler_{std::make_shared<const Handler>(std::move(handler))}, options_{options} {}
+      handler_{std::make_shared<const Handler>(std::move(handler))}, options_{share_options(options)} {}
 
 void Listener::on_message(caf::mailbox_element& message) {
   auto& content = message.content();

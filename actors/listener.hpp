@@ -40,7 +40,7 @@ private:
   std::shared_ptr<const LoopUnits> units_;
   std::size_t next_unit_ = 0;
   std::shared_ptr<const Handler> handler_;
-  StreamOptions options_;
+  const std::shared_ptr<const StreamOptions> options_;
   std::shared_ptr<ConnectionCounters> counters_ = std::make_shared<ConnectionCounters>();
   std::vector<std::shared_ptr<Acceptor>> acceptors_;
   mutable std::mutex endpoints_mutex_;

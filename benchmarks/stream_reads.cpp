@@ -81,9 +81,9 @@ struct Case {
 
 Case find_case(std::string_view name) {
   const std::vector<Case> cases = {
-      {"delimiter", squall::ReadUntil{.delimiter = "\r\n\r\n"}, "\r\n\r\n"},
-      {"bounded_regex", squall::ReadUntilRegex{.regex = squall::Regex{"\\r?\\n\\r?\\n"}}, "\r\n\r\n"},
-      {"unbounded_regex", squall::ReadUntilRegex{.regex = squall::Regex{"[a-z]+[0-9]+\\r\\n"}}, "7\r\n"}};
+      {"delimiter", squall::ReadUntil{"\r\n\r\n"}, "\r\n\r\n"},
+      {"bounded_regex", squall::ReadUntilRegex{squall::Regex{"\\r?\\n\\r?\\n"}}, "\r\n\r\n"},
+      {"unbounded_regex", squall::ReadUntilRegex{squall::Regex{"[a-z]+[0-9]+\\r\\n"}}, "7\r\n"}};
   for (const Case& one : cases)
     if (one.name == name)
       return one;

@@ -175,7 +175,7 @@ std::optional<std::size_t> Automaton::follow(std::string_view piece, RegexProgre
   if (!progress.branches_) {
     reach.at(true, true);
     static_cast<void>(reach.add(0));
-    progress.branches_ = reach.branches;
+    progress.branches_ = std::make_unique<std::vector<std::uint32_t>>(reach.branches);
   }
   for (std::size_t i = 0; i < piece.size(); ++i) {
     if (step(*progress.branches_, static_cast<unsigned char>(piece[i]), reach))

@@ -1,135 +1,21 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// io_stream.cpp: the handle of a stream, and its operations as awaitables and with callbacks.
+// io_stream.cpp: the handle of a stream.
 #include "net/stream_core.hpp"
 #include <squall/net/io_stream.hpp>
-#include <squall/net/log.hpp>
 
 namespace squall {
-
-namespace {
-
-/// A read or a write that ends in a callback. It keeps the stream until then, calls from the loop, and
-/// deletes itself.
-template <class T, class Completion>
-class CallbackOperation : public Completion, private LoopTask {
-public:
-  using Callback = std::function<void(Result<T>)>;
-  CallbackOperation(IOStream stream, Callback callback)
-      : stream_{std::move(stream)}, callback_{std::move(callback)} {}
-
-  /// Calls back in the deferred phase, since the outcome was there at once.
-  void finish_later(Result<T> result) {
-    result_.emplace(std::move(result));
-    stream_.loop().defer(*this);
-  }
-
-protected:
-  ~CallbackOperation() = default;
-  void finish(Result<T> result) {
-    const std::unique_ptr<CallbackOperation, void (*)(CallbackOperation*)> self{
-        this, [](CallbackOperation* me) { me->destroy(); }};
-    callback_(std::move(result));
-  }
-
-private:
-  virtual void destroy() noexcept = 0;
-  void run_task() override { finish(std::move(*result_)); }
-
-  IOStream stream_;
-  Callback callback_;
-  std::optional<Result<T>> result_;
-};
-
-class CallbackRead final : public CallbackOperation<Bytes, ReadCompletion> {
-public:
-  using CallbackOperation::CallbackOperation;
-  void on_read(Result<Bytes> result) override { finish(std::move(result)); }
-
-private:
-  void destroy() noexcept override { delete this; }
-};
-
-class CallbackEvent final : public CallbackOperation<void, EventCompletion> {
-public:
-  using CallbackOperation::CallbackOperation;
-  void on_event(Result<void> result) override { finish(std::move(result)); }
-
-private:
-  void destroy() noexcept override { delete this; }
-};
-
-/// Chunk by chunk, each read when the last was accepted. What waits for it holds it: the pending read (by self_), or
-/// the function that accepts.
-class CallbackChunks final : public ReadCompletion,
-                             private LoopTask,
-                             public std::enable_shared_from_this<CallbackChunks> {
-public:
-  CallbackChunks(IOStream stream, const ReadChunks& request, IOStream::ChunkCallback on_chunk,
-                 IOStream::WriteCallback done)
-      : stream_{std::move(stream)}, request_{request}, on_chunk_{std::move(on_chunk)}, done_{
-                                                                                           std::move(done)} {}
-
-  /// Reads the next chunk, in the deferred phase: the last may have been accepted from inside on_chunk.
-  void go_on() {
-    self_ = shared_from_this();
-    stream_.loop().defer(*this);
-  }
-
-private:
-  void run_task() override {
-    const std::size_t size = request_.next_size();
-    if (size == 0)
-      return finish({});
-    auto result = stream_.start_read(ReadBytes{size, true, request_.timeout}, *this);
-    if (result)
-      on_read(std::move(*result));
-  }
-
-  void on_read(Result<Bytes> result) override {
-    const auto self = std::exchange(self_, nullptr);
-    if (!result)
-      return finish(request_.outcome(result.error()));
-    if (request_.num_bytes)
-      *request_.num_bytes -= result->size();
-    on_chunk_(std::move(*result), [self, accepted = false]() mutable {
-      if (!std::exchange(accepted, true))
-        self->go_on();
-    });
-  }
-
-  void finish(const Result<void>& result) {
-    const auto self = self_ ? std::exchange(self_, nullptr) : shared_from_this();
-    std::exchange(on_chunk_, nullptr);
-    if (const auto done = std::exchange(done_, nullptr))
-      done(result);
-  }
-
-  IOStream stream_;
-  ReadChunks request_;
-  IOStream::ChunkCallback on_chunk_;
-  IOStream::WriteCallback done_;
-  std::shared_ptr<CallbackChunks> self_;
-};
-
-class CallbackWrite final : public CallbackOperation<void, WriteCompletion> {
-public:
-  using CallbackOperation::CallbackOperation;
-  void on_write(Result<void> result) override { finish(std::move(result)); }
-
-private:
-  void destroy() noexcept override { delete this; }
-};
-
-} // namespace
 
 // -- IOStream
 
 IOStream::IOStream(EventLoop& loop, Socket socket, const StreamOptions& options)
-    : IOStream{loop, make_socket_transport(std::move(socket)), options} {}
+    : IOStream{loop, std::move(socket), share_options(options)} {}
+
+IOStream::IOStream(EventLoop& loop, Socket socket, std::shared_ptr<const StreamOptions> options)
+    : IOStream{new StreamCore{loop, make_socket_transport(std::move(socket)), std::move(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
-    : IOStream{new StreamCore{loop, std::move(transport), options}} {}
+    : IOStream{new StreamCore{loop, std::move(transport), share_options(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
     : IOStream{loop, make_unconnected_transport(), options} {}
@@ -214,7 +100,7 @@ WriteAwaitable IOStream::write_pieces(std::vector<Bytes> pieces, Timeout timeout
 WriteAwaitable IOStream::write_file(std::variant<std::string, File> file, std::uint64_t offset,
                                     std::optional<std::uint64_t> count, Timeout timeout) {
   std::uint64_t end = 0;
-  const auto refused = core_->queue_file({std::move(file), offset, count, timeout}, end);
+  const auto refused = core_->queue_file(WriteFile{std::move(file), offset, count, timeout}, end);
   return {*this, end, refused, timeout, true};
 }
 
@@ -278,7 +164,7 @@ std::optional<StreamError> IOStream::start_write_file(const WriteFile& request, 
 std::optional<Result<void>> IOStream::start_connect(const Connect& request, EventCompletion& completion) {
   if (auto refused = core_->connect(request))
     return Result<void>{*refused};
-  return core_->start_wait(StreamEvent::connected, request.timeout, completion);
+  return core_->start_wait(StreamEvent::connected, no_timeout, completion);
 }
 
 std::optional<Result<void>> IOStream::start_tls(const StartTLS& request, EventCompletion& completion) {
@@ -312,89 +198,6 @@ std::optional<StreamError> IOStream::start_close_after_flush(Duration deadline, 
 
 void IOStream::cancel_write(WriteCompletion& completion) noexcept { core_->cancel_write(completion); }
 
-void IOStream::read(ReadRequest request, ReadCallback callback) {
-  auto operation = std::make_unique<CallbackRead>(*this, std::move(callback));
-  auto result = core_->start_read(std::move(request), *operation);
-  if (result)
-    operation->finish_later(std::move(*result));
-  static_cast<void>(operation.release()); // it deletes itself
-}
-
-namespace {
-
-/// Starts what `start` starts, which takes a completion and may refuse, and calls `callback` with the
-/// outcome.
-template <class Start>
-void write_with_callback(const IOStream& stream, IOStream::WriteCallback callback, Start start) {
-  auto operation = std::make_unique<CallbackWrite>(stream, std::move(callback));
-  if (const auto refused = start(*operation))
-    operation->finish_later(*refused);
-  static_cast<void>(operation.release()); // it deletes itself
-}
-
-/// As above, for what may be answered at once.
-template <class Start>
-void wait_with_callback(const IOStream& stream, IOStream::EventCallback callback, Start start) {
-  auto operation = std::make_unique<CallbackEvent>(stream, std::move(callback));
-  if (auto result = start(*operation))
-    operation->finish_later(std::move(*result));
-  static_cast<void>(operation.release()); // it deletes itself
-}
-
-} // namespace
-
-void IOStream::write(Bytes data, WriteCallback callback, Timeout timeout) {
-  write_with_callback(*this, std::move(callback), [&](WriteCompletion& completion) {
-    return start_write(std::move(data), completion, timeout);
-  });
-}
-
-void IOStream::write_pieces(std::vector<Bytes> pieces, WriteCallback callback, Timeout timeout) {
-  write_with_callback(*this, std::move(callback),
-                      [&](WriteCompletion& completion) -> std::optional<StreamError> {
-                        std::uint64_t end = 0;
-                        if (auto refused = core_->queue_pieces(std::move(pieces), end))
-                          return refused;
-                        core_->await_write(end, timeout, completion);
-                        return std::nullopt;
-                      });
-}
-
-void IOStream::write_file(const WriteFile& request, WriteCallback callback) {
-  write_with_callback(*this, std::move(callback),
-                      [&](WriteCompletion& completion) { return start_write_file(request, completion); });
-}
-
-void IOStream::connect(const Connect& request, EventCallback callback) {
-  wait_with_callback(*this, std::move(callback),
-                     [&](EventCompletion& completion) { return start_connect(request, completion); });
-}
-
-void IOStream::start_tls(const StartTLS& request, EventCallback callback) {
-  wait_with_callback(*this, std::move(callback),
-                     [&](EventCompletion& completion) { return start_tls(request, completion); });
-}
-
-void IOStream::wait(StreamEvent event, EventCallback callback, Timeout timeout) {
-  wait_with_callback(*this, std::move(callback),
-                     [&](EventCompletion& completion) { return start_wait(event, completion, timeout); });
-}
-
-void IOStream::read_chunks(const ReadChunks& request, ChunkCallback on_chunk, WriteCallback done) {
-  std::make_shared<CallbackChunks>(*this, request, std::move(on_chunk), std::move(done))->go_on();
-}
-
-void IOStream::shutdown_write(WriteCallback callback) {
-  write_with_callback(*this, std::move(callback),
-                      [&](WriteCompletion& completion) { return start_shutdown_write(completion); });
-}
-
-void IOStream::close_after_flush(Duration deadline, WriteCallback callback) {
-  write_with_callback(*this, std::move(callback), [&](WriteCompletion& completion) {
-    return start_close_after_flush(deadline, completion);
-  });
-}
-
 void IOStream::close(CloseReason reason, std::error_code real_error) { core_->close(reason, real_error); }
 
 void IOStream::abort() { core_->abort(); }
@@ -421,7 +224,7 @@ StreamError IOStream::error() const noexcept { return core_->error(); }
 
 void IOStream::set_nodelay(bool value) noexcept { core_->set_nodelay(value); }
 
-void IOStream::set_keep_alive(const KeepAlive& keep_alive) noexcept { core_->set_keep_alive(keep_alive); }
+void IOStream::set_keep_alive(const KeepAlive& keep_alive) { core_->set_keep_alive(keep_alive); }
 
 bool IOStream::connected() const noexcept { return core_->connected(); }
 
@@ -438,108 +241,5 @@ Endpoint IOStream::local_endpoint() const { return core_->local_endpoint(); }
 Endpoint IOStream::peer_endpoint() const { return core_->peer_endpoint(); }
 
 EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
-
-// -- awaited reads
-
-ReadOperation::~ReadOperation() {
-  if (waiter_ && !result_)
-    stream_.forget_read(*this);
-}
-
-bool ReadOperation::await_suspend(std::coroutine_handle<> waiter) {
-  result_ = stream_.start_read(std::move(request_), *this);
-  if (result_)
-    return false;
-  waiter_ = waiter;
-  return true;
-}
-
-void ReadOperation::on_read(Result<Bytes> result) {
-  result_.emplace(std::move(result));
-  waiter_.resume();
-}
-
-// -- awaited writes
-
-WriteOperation::WriteOperation(WriteOperation&& other) noexcept
-    : stream_{other.stream_}, end_{other.end_}, error_{other.error_}, timeout_{other.timeout_},
-      strict_{other.strict_}, awaited_{std::exchange(other.awaited_, true)} {}
-
-WriteOperation::~WriteOperation() {
-  if (waiter_)
-    stream_.core_->cancel_write(*this);
-  if (!awaited_ && error_ && error_->code == StreamErrc::buffer_full)
-    log_event(LogLevel::warning, "write_dropped",
-              "a write that nobody awaited was refused, since max_write_buffer_size is reached; await writes "
-              "to keep "
-              "pace with the peer");
-}
-
-bool WriteOperation::await_ready() {
-  if (error_)
-    return true;
-  if (strict_) // its answer comes from the stream, which may be closed and still send
-    return false;
-  if (stream_.core_->answer_early(end_))
-    return true;
-  if (stream_.closed())
-    error_ = stream_.error();
-  return error_.has_value();
-}
-
-void WriteOperation::await_suspend(std::coroutine_handle<> waiter) {
-  stream_.core_->await_write(end_, timeout_, *this);
-  waiter_ = waiter;
-}
-
-void WriteOperation::on_write(Result<void> result) {
-  if (!result)
-    error_ = result.error();
-  std::exchange(waiter_, nullptr).resume();
-}
-
-// -- chunks
-
-ChunkAwaitable ChunkReader::next() { return ChunkAwaitable{*this}; }
-
-ChunkAwaitable::ChunkAwaitable(ChunkReader& reader)
-    : ReadOperation{reader.stream_, ReadBytes{reader.request_.next_size(), true, reader.request_.timeout}},
-      reader_{reader} {}
-
-std::optional<Bytes> ChunkAwaitable::await_resume() {
-  Result<Bytes>& result = *result_;
-  if (!result)
-    reader_.request_.outcome(result.error()).value();
-  if (!result || result->empty()) // there are no more; nothing is there at once for a read of 0 bytes
-    return std::nullopt;
-  if (reader_.request_.num_bytes)
-    *reader_.request_.num_bytes -= result->size();
-  return std::move(*result);
-}
-
-// -- awaited events
-
-EventOperation::~EventOperation() {
-  if (waiter_ && !result_)
-    stream_.forget_wait(*this);
-}
-
-bool EventOperation::await_suspend(std::coroutine_handle<> waiter) {
-  if (const auto* request = std::get_if<Connect>(&request_))
-    result_ = stream_.start_connect(*request, *this);
-  else if (const auto* tls = std::get_if<StartTLS>(&request_))
-    result_ = stream_.start_tls(*tls, *this);
-  else
-    result_ = stream_.start_wait(std::get<StreamEvent>(request_), *this, timeout_);
-  if (result_)
-    return false;
-  waiter_ = waiter;
-  return true;
-}
-
-void EventOperation::on_event(Result<void> result) {
-  result_.emplace(std::move(result));
-  waiter_.resume();
-}
 
 } // namespace squall

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -20,7 +21,11 @@ class PipeTransport final : public Transport {
 public:
   explicit PipeTransport(Socket descriptor) : descriptor_{std::move(descriptor)} {
     socket_api::prepare(descriptor_.fd());
-    write_only_ = (fcntl(descriptor_.fd(), F_GETFL) & O_ACCMODE) == O_WRONLY;
+    const int flags = fcntl(descriptor_.fd(), F_GETFL);
+    write_only_ = (flags & O_ACCMODE) == O_WRONLY;
+    struct stat status {};
+    gives_parts_ =
+        fstat(descriptor_.fd(), &status) != 0 || !S_ISFIFO(status.st_mode) || (flags & O_DIRECT) != 0;
   }
 
   [[nodiscard]] int fileno() const noexcept override { return descriptor_.fd(); }
@@ -29,11 +34,19 @@ public:
   IoResult read_from_fd(char* buffer, std::size_t size) noexcept override {
     if (write_only_) // nothing to read, but perhaps the news that the reader left
       return IoResult::failure(reader_left() ? EPIPE : EBADF);
+    std::size_t done = 0;
     ssize_t count;
-    do
-      count = ::read(descriptor_.fd(), buffer, size);
-    while (count < 0 && errno == EINTR);
-    return count == 0 ? IoResult::ended() : to_result(count);
+    do {
+      count = ::read(descriptor_.fd(), buffer + done, size - done);
+      if (count > 0)
+        done += static_cast<std::size_t>(count);
+      // A terminal gives a line, a pipe in packet mode a packet: only a read that finds nothing says that no more is
+      // there.
+    } while ((count < 0 && errno == EINTR) || (count > 0 && gives_parts_ && done < size));
+    if (done > 0)
+      return IoResult::moved(done);
+    const bool hung_up = count < 0 && errno == EIO && gives_parts_; // a terminal whose other side left
+    return count == 0 || hung_up ? IoResult::ended() : to_result(count);
   }
 
   IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override {
@@ -65,6 +78,7 @@ private:
 
   Socket descriptor_;
   bool write_only_ = false;
+  bool gives_parts_ = false; ///< a short read does not say that no more is there
 };
 
 } // namespace

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <optional>
 #include <string_view>
+#include <utility>
 
 namespace squall {
 
@@ -46,6 +47,11 @@ public:
   }
   /// The buffer of a ReadInto, else null.
   [[nodiscard]] ReadInto* into() noexcept { return std::get_if<ReadInto>(&request_); }
+  /// Lets the buffer of a ReadInto that is over go; empty where there is none.
+  [[nodiscard]] MutableBytes release_buffer() noexcept {
+    ReadInto* over = into();
+    return over != nullptr ? std::exchange(over->buffer, MutableBytes{}) : MutableBytes{};
+  }
 
   /// What an unsatisfiable read fails with, and whether its stream closes.
   [[nodiscard]] StreamErrc limit_error() const noexcept { return limit_error_; }

@@ -178,8 +178,7 @@ void set_keep_alive(int fd, const KeepAlive& keep_alive) noexcept {
   set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(keep_alive.idle.count()));
   set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(keep_alive.interval.count()));
   set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keep_alive.count);
-  if (keep_alive.user_timeout.count() > 0)
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(keep_alive.user_timeout.count()));
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(keep_alive.user_timeout.count()));
 }
 
 int connect(Socket& socket, const Endpoint& address) noexcept {
@@ -187,17 +186,24 @@ int connect(Socket& socket, const Endpoint& address) noexcept {
     const auto target = to_system_address(address);
     if (!target)
       return EINVAL;
-    if (!socket)
-      socket = Socket{::socket(target->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
-    if (!socket)
-      return errno;
+    Socket made;
+    if (!socket) {
+      made = Socket{::socket(target->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+      if (!made)
+        return errno;
+    }
+    const int fd = made ? made.fd() : socket.fd();
     // A sockaddr has its alignment in a sockaddr_storage, not in a string.
     sockaddr_storage storage{};
     std::memcpy(&storage, target->raw.data(), target->raw.size());
-    if (::connect(socket.fd(), reinterpret_cast<const sockaddr*>(&storage),
-                  static_cast<socklen_t>(target->raw.size())) == 0)
-      return 0;
-    return errno == EINTR ? EINPROGRESS : errno; // connect(2): it goes on asynchronously
+    int error = 0;
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&storage),
+                  static_cast<socklen_t>(target->raw.size())) != 0)
+      error = errno == EINTR ? EINPROGRESS : errno; // connect(2): it goes on asynchronously
+    if (made &&
+        error != EINVAL) // such as a link-local address without a scope: the next may be of another family
+      socket = std::move(made);
+    return error;
   } catch (const std::bad_alloc&) {
     return ENOMEM;
   }

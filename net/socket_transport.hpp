@@ -23,7 +23,10 @@ public:
     return socket_api::send(socket_.fd(), pieces, count);
   }
   IoResult send_file(int file, std::uint64_t offset, std::size_t size) noexcept override {
-    return socket_api::send_file(socket_.fd(), file, offset, size);
+    const IoResult result = socket_api::send_file(socket_.fd(), file, offset, size);
+    const bool refused = result.error == EINVAL || result.error == ENOSYS || result.error == EOPNOTSUPP;
+    return refused ? Transport::send_file(file, offset, size) // a file system that knows no sendfile(2)
+                   : result;
   }
   [[nodiscard]] bool connected() const noexcept final { return connected_; }
   int connect(const Endpoint& address, const std::string&) noexcept override {

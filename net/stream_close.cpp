@@ -7,7 +7,7 @@
 
 #include <array>
 #include <cerrno>
-#include <limits>
+#include <new>
 
 namespace squall {
 
@@ -62,15 +62,15 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     idle_timer_->cancel();
   if (write_timer_ != nullptr)
     write_timer_->cancel();
-  if (end_timer_ != nullptr)
-    end_timer_->cancel();
+  if (phase_timer_ != nullptr)
+    phase_timer_->cancel(); // not destroyed: this may run inside it
   if (handshake_timer_ != nullptr)
     handshake_timer_->cancel();
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
                       reason == CloseReason::tls_truncated;
   if (!broken && !blocked_)
-    send_unsent(std::numeric_limits<std::size_t>::max()); // no later turn would send the rest
+    send_unsent(flush_for ? bytes_per_turn : most_at_close); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
   const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
   if (!broken && owes && !nothing_left && transport_ != nullptr && link_ != LinkState::unconnected)
@@ -111,17 +111,22 @@ void StreamCore::fail(const IoResult& result, const char* what) {
 void StreamCore::begin_linger(Timeout flush_for) {
   if (!flush_for)
     unsent_.truncate(answered_);
-  const Duration time = flush_for.value_or(options_.linger_timeout);
+  const Duration time = flush_for.value_or(options_->linger_timeout);
   if (time <= Duration::zero()) {
     if (flush_for)
       cut_flush(CloseReason::timed_out);
     release_transport();
     return;
   }
+  try {
+    linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
+    linger_timer_->start_after(loop_, time);
+  } catch (const std::bad_alloc&) { // a close comes to its end, with memory or without
+    release_transport();
+    return;
+  }
   lingering_ = true;
   ref();
-  linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
-  linger_timer_->start_after(loop_, time);
   if (flushing_)
     loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
 }
@@ -149,6 +154,10 @@ void StreamCore::linger_over() noexcept {
 }
 
 void StreamCore::discard_input() {
+  if (transport_ == nullptr) {
+    end_linger(reason_);
+    return;
+  }
   std::array<char, 4096> waste;
   for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
@@ -164,7 +173,7 @@ void StreamCore::discard_input() {
 }
 
 void StreamCore::check_idle() {
-  const TimePoint due = last_activity_ + options_.idle_timeout;
+  const TimePoint due = last_activity_ + options_->idle_timeout;
   if (due <= loop_.now())
     close(CloseReason::timed_out, {});
   else
@@ -224,7 +233,7 @@ void StreamCore::set_close_callback(std::function<void()> callback, EndNotice no
 }
 
 void StreamCore::set_end_callback(std::function<void()> callback) {
-  end_callback_ = std::move(callback);
+  end_callback_ = callback ? std::make_unique<std::function<void()>>(std::move(callback)) : nullptr;
   if (end_callback_ == nullptr || !(read_ended_ || closed_))
     return;
   if (std::exchange(finished_, false)) // the late one is told though the last handle goes
@@ -233,15 +242,16 @@ void StreamCore::set_end_callback(std::function<void()> callback) {
 }
 
 void StreamCore::set_nodelay(bool value) noexcept {
-  options_.nodelay = value; // also for one that is to connect
+  nodelay_ = value; // also for one that is to connect
   if (connected())
     transport_->set_nodelay(value);
 }
 
-void StreamCore::set_keep_alive(const KeepAlive& keep_alive) noexcept {
-  options_.keep_alive = keep_alive;
+void StreamCore::set_keep_alive(const KeepAlive& keep_alive) {
   if (connected())
     transport_->set_keep_alive(keep_alive);
+  else if (!closed_)
+    keep_alive_ = std::make_unique<KeepAlive>(keep_alive);
 }
 
 } // namespace squall

@@ -2,11 +2,11 @@
 //
 // stream_connect.cpp: how a stream connects, and how one waits for its events.
 #include "net/stream_core.hpp"
+#include "net/stream_share.hpp"
 #include <squall/net/log.hpp>
 
-#include <algorithm>
 #include <cerrno>
-#include <limits>
+#include <iterator>
 
 namespace squall {
 
@@ -21,26 +21,31 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
     return StreamError{StreamErrc::invalid_argument, CloseReason::none, {EINVAL, std::generic_category()}};
   if (error == EDESTADDRREQ)
     return StreamError{StreamErrc::server_hostname, CloseReason::none, {}};
+  const Guard guard{*this};
   link_ = LinkState::connecting;
   if (error != 0 && error != EINPROGRESS) {
     shut(CloseReason::transport_error, {error, std::generic_category()});
     return std::nullopt;
   }
   try {
+    if (request.timeout) {
+      phase_timer_ = std::make_unique<Timer>(
+          [this] { close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out)); });
+      phase_timer_->start_after(loop_, *request.timeout);
+    }
     transport_->watch(loop_, *this);
+    if (error == 0)
+      begin_connected();
   } catch (const std::system_error& refused) {
     shut(CloseReason::transport_error, refused.code());
-    return std::nullopt;
   }
-  if (error == 0)
-    begin_connected();
   return std::nullopt;
 }
 
 /// The transport is connected: what waited for that goes on, once there is no handshake before it.
 void StreamCore::begin_connected() {
   if (link_ == LinkState::connecting) {
-    set_link_options();
+    begin_link();
     if (!transport_->handshaken()) {
       begin_handshake(no_timeout);
       return;
@@ -48,16 +53,24 @@ void StreamCore::begin_connected() {
   }
   link_ = LinkState::connected;
   handshaken_ = true;
+  phase_timer_ = nullptr;
   readable_ = true;
   blocked_ = false;
   loop_.defer(deferred_task_); // which tells, and goes on with a read
   loop_.at_end_of_turn(flush_task_);
 }
 
-void StreamCore::set_link_options() noexcept {
-  transport_->set_nodelay(options_.nodelay);
-  if (options_.keep_alive)
-    transport_->set_keep_alive(*options_.keep_alive);
+/// What a connection begins with: its options, and the time of its idle timeout.
+void StreamCore::begin_link() {
+  transport_->set_nodelay(nodelay_);
+  if (keep_alive_ != nullptr)
+    transport_->set_keep_alive(*keep_alive_);
+  else if (options_->keep_alive)
+    transport_->set_keep_alive(*options_->keep_alive);
+  if (idle_timer_ == nullptr)
+    return;
+  last_activity_ = loop_.now();
+  idle_timer_->start_after(loop_, options_->idle_timeout);
 }
 
 /// Nothing is read or written until the transport has done its handshake, which the loop's next phase begins.
@@ -104,7 +117,7 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
   if (!request.context || request.context.side() != (request.server_side ? TLSSide::server : TLSSide::client))
     return refuse(StreamErrc::invalid_argument);
   if (link_ == LinkState::connected && !blocked_)
-    send_unsent(std::numeric_limits<std::size_t>::max()); // such as the answer that agrees to TLS
+    send_unsent(most_at_close); // such as the answer that agrees to TLS
   if (closed_)
     return error();
   const bool writes = !unsent_.empty() || write_end_wanted_;
@@ -148,31 +161,33 @@ std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout ti
   if (auto outcome = outcome_of(event))
     return outcome;
   check_thread();
-  if (timeout && *timeout <= Duration::zero() && event != StreamEvent::connected)
+  if (timeout && *timeout <= Duration::zero())
     return Result<void>{StreamError{StreamErrc::timed_out, CloseReason::none, {}}};
   PendingWait wait{event, &completion, nullptr};
   if (timeout) {
     wait.timer = std::make_unique<Timer>([this, &completion] { wait_timed_out(completion); });
     wait.timer->start_after(loop_, *timeout);
   }
-  waits_.push_back(std::move(wait));
+  auto last = waits_.before_begin();
+  while (std::next(last) != waits_.end())
+    ++last;
+  waits_.insert_after(last, std::move(wait));
   return std::nullopt;
 }
 
 void StreamCore::forget_wait(EventCompletion& completion) noexcept {
-  std::erase_if(waits_, [&](const PendingWait& wait) { return wait.completion == &completion; });
+  waits_.remove_if([&](const PendingWait& wait) { return wait.completion == &completion; });
 }
 
 void StreamCore::wait_timed_out(EventCompletion& completion) {
   const Guard guard{*this};
-  const auto found = std::find_if(waits_.begin(), waits_.end(),
-                                  [&](const PendingWait& wait) { return wait.completion == &completion; });
-  if (found->event == StreamEvent::connected) { // a connect cannot be taken back
-    close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out));
-    return;
+  std::forward_list<PendingWait> over; // with the timer, which runs this
+  for (auto before = waits_.before_begin(); std::next(before) != waits_.end(); ++before) {
+    if (std::next(before)->completion == &completion) {
+      over.splice_after(over.before_begin(), waits_, before);
+      break;
+    }
   }
-  const auto timer = std::move(found->timer); // which runs this
-  waits_.erase(found);
   completion.on_event(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
 }
 
@@ -199,19 +214,19 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
 
 /// Answers everyone whose event has come, or only those who wait for a connect. They may ask and forget meanwhile.
 void StreamCore::answer_waits(bool connects_only) {
-  for (std::size_t i = 0; i < waits_.size();) {
-    const bool connects =
-        waits_[i].event == StreamEvent::connected || waits_[i].event == StreamEvent::handshaken;
+  for (auto before = waits_.before_begin(); std::next(before) != waits_.end();) {
+    const auto wait = std::next(before);
+    const bool connects = wait->event == StreamEvent::connected || wait->event == StreamEvent::handshaken;
     const bool asked = !connects_only || connects;
-    auto outcome = asked ? outcome_of(waits_[i].event) : std::nullopt;
+    auto outcome = asked ? outcome_of(wait->event) : std::nullopt;
     if (!outcome) {
-      ++i;
+      ++before;
       continue;
     }
-    EventCompletion* completion = waits_[i].completion;
-    waits_.erase(waits_.begin() + static_cast<std::ptrdiff_t>(i));
+    EventCompletion* completion = wait->completion;
+    waits_.erase_after(before);
     completion->on_event(std::move(*outcome));
-    i = 0;
+    before = waits_.before_begin();
   }
 }
 

@@ -4,11 +4,23 @@
 #include "net/stream_core.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
 
 namespace squall {
+
+std::shared_ptr<const StreamOptions> share_options(const StreamOptions& options) {
+  auto shared = std::make_shared<StreamOptions>(options);
+  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number
+  // there is.
+  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
+  shared->max_buffer_size = std::clamp<std::size_t>(options.max_buffer_size, 2, greatest);
+  shared->read_chunk_size = std::clamp<std::size_t>(options.read_chunk_size, 1, shared->max_buffer_size / 2);
+  shared->write_low_water_mark = std::min(options.write_low_water_mark, options.write_high_water_mark);
+  return shared;
+}
 
 /// A completion threw: what it kept from running follows in the next phases of the loop.
 void StreamCore::go_on_later() noexcept {
@@ -16,32 +28,30 @@ void StreamCore::go_on_later() noexcept {
   loop_.at_end_of_turn(flush_task_);
 }
 
-StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
-    : loop_{loop}, transport_{std::move(transport)}, options_{options} {
-  // The upper bound keeps sums of sizes from wrapping where a user means "unlimited" by the greatest number
-  // there is.
-  constexpr std::size_t greatest = std::numeric_limits<std::size_t>::max() / 4;
-  options_.max_buffer_size = std::clamp<std::size_t>(options_.max_buffer_size, 2, greatest);
-  options_.read_chunk_size =
-      std::clamp<std::size_t>(options_.read_chunk_size, 1, options_.max_buffer_size / 2);
-  options_.write_low_water_mark = std::min(options_.write_low_water_mark, options_.write_high_water_mark);
-  if (transport_->connected()) {
-    set_link_options();
-    transport_->watch(loop_, *this);
-    handshaken_ = transport_->handshaken();
-    if (!handshaken_)
-      begin_handshake(no_timeout);
-  } else {
+StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
+                       std::shared_ptr<const StreamOptions> options)
+    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)}, nodelay_{
+                                                                                       options_->nodelay} {
+  if (options_->idle_timeout > std::chrono::milliseconds::zero())
+    idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
+  if (!transport_->connected()) {
     link_ = LinkState::unconnected;
     readable_ = false;
     blocked_ = true;
+    loop_.watch_end(*this);
+    return;
+  }
+  try {
+    begin_link();
+    handshaken_ = transport_->handshaken();
+    if (!handshaken_)
+      begin_handshake(no_timeout);
+    transport_->watch(loop_, *this);
+  } catch (...) { // nobody else closes it
+    transport_->close_fd();
+    throw;
   }
   loop_.watch_end(*this); // a transport without a descriptor does not
-  if (options_.idle_timeout <= std::chrono::milliseconds::zero())
-    return;
-  last_activity_ = loop_.now();
-  idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
-  idle_timer_->start_after(loop_, options_.idle_timeout);
 }
 
 void StreamCore::deref() noexcept {
@@ -68,6 +78,11 @@ void StreamCore::on_ready(Readiness readiness) {
   urgent_ = urgent_ || readiness.urgent;
   if (link_ == LinkState::handshaking) {
     continue_handshake();
+    return;
+  }
+  if (broken_ && read_ended_ && !closed_) { // a read would only find the end again, not what broke behind it
+    const std::error_code error = transport_->get_fd_error();
+    fail(IoResult::failure(error ? error.value() : EPIPE), "receive");
     return;
   }
   const bool read_goes_on = read_crossed_ && readiness.writable;
@@ -99,7 +114,7 @@ void StreamCore::run_deferred() {
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now
     if (const auto callback = std::exchange(end_callback_, nullptr))
-      callback();
+      (*callback)();
   answer_waits();
   if (closed_ && !finished_ && !flushing_)
     finish_close();

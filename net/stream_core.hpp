@@ -15,6 +15,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <forward_list>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -25,7 +26,8 @@ namespace squall {
 class StreamCore final : private Watcher {
 public:
   /// With one reference, the caller's.
-  StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options);
+  StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
+             std::shared_ptr<const StreamOptions> options);
 
   void ref() noexcept { ++references_; }
   /// Closes the stream with its last handle.
@@ -69,7 +71,7 @@ public:
   void set_end_callback(std::function<void()> callback);
   void set_close_callback(std::function<void()> callback, EndNotice notice);
   void set_nodelay(bool value) noexcept;
-  void set_keep_alive(const KeepAlive& keep_alive) noexcept;
+  void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] bool connected() const noexcept { return link_ == LinkState::connected && !closed_; }
   [[nodiscard]] bool writable() const noexcept { return !paused_ && !closed_; }
@@ -159,7 +161,7 @@ private:
   bool spend_operation() noexcept;
 
   // -- connecting and waiting
-  void set_link_options() noexcept;
+  void begin_link();
   void begin_connected();
   void finish_connect();
   void begin_handshake(Timeout timeout);
@@ -176,6 +178,8 @@ private:
   void send_unsent(std::size_t most);
   void answer_writes();
   void end_own_side();
+  void arm_write_timer(TimePoint deadline);
+  [[nodiscard]] TimePoint next_write_deadline() const noexcept;
   void check_write_deadlines();
   void answer_first_writer(Result<void> result);
 
@@ -196,7 +200,7 @@ private:
 
   EventLoop& loop_;
   std::unique_ptr<Transport> transport_;
-  StreamOptions options_;
+  std::shared_ptr<const StreamOptions> options_; ///< shared by many streams, so that each stays small
 
   ReadBuffer unread_;
   ReadMatch match_;
@@ -210,13 +214,13 @@ private:
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
   std::unique_ptr<Timer> write_timer_;
-  std::unique_ptr<Timer> end_timer_; ///< of an end that nobody reads
+  std::unique_ptr<Timer> phase_timer_; ///< of a connect; later, of an end that nobody reads
 
-  std::vector<PendingWait> waits_; ///< in order of their asking
+  std::forward_list<PendingWait> waits_; ///< in order of their asking
 
   std::function<void()> close_callback_;
-  std::function<void()> end_callback_;
-  std::unique_ptr<Timer> idle_timer_; ///< only with an idle_timeout
+  std::unique_ptr<std::function<void()>> end_callback_; ///< apart, since few streams have one
+  std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
   std::unique_ptr<Timer> handshake_timer_; ///< only with TLS
@@ -225,6 +229,8 @@ private:
 
   std::error_code real_error_;
   CloseReason reason_ = CloseReason::none;
+  std::unique_ptr<KeepAlive> keep_alive_; ///< of set_keep_alive before the connect
+  bool nodelay_;
   bool started_closed_ = false; ///< the read began after the close
   bool closed_ = false;
   bool finished_ = false;   ///< the close is over: writers and close callback were told

@@ -16,14 +16,22 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
   check_thread();
   if (reader_ != nullptr)
     return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
-  if (const auto refused = ReadMatch::check(request, options_.max_buffer_size))
+  if (const auto refused = ReadMatch::check(request, options_->max_buffer_size))
     return StreamError{*refused, CloseReason::none, {}};
-  const Timeout timeout = std::visit([](const auto& any) { return any.timeout; }, request);
-  match_.start(std::move(request), options_.max_buffer_size);
+  const Timeout timeout = std::visit(
+      [this](auto& any) {
+        if constexpr (requires { any.max_bytes; }) {
+          if (!any.max_bytes && options_->default_max_bytes > 0)
+            any.max_bytes = options_->default_max_bytes;
+        }
+        return any.timeout;
+      },
+      request);
+  match_.start(std::move(request), options_->max_buffer_size);
   into_size_ = 0;
   started_closed_ = closed_;
   const bool polls = timeout && *timeout <= Duration::zero(); // it has no later turn
-  if (closed_ || polls || spend_operation()) { // closed: only what is unread, and the loop may be gone
+  if (closed_ || spend_operation() || polls) { // closed: only what is unread, and the loop may be gone
     if (auto result = advance_read())
       return result;
   } else {
@@ -33,12 +41,12 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCom
     leave_read();
     return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
   }
-  reader_ = &completion;
-  if (timeout) {
+  if (timeout) { // it may throw: before the completion is held
     if (read_timer_ == nullptr)
       read_timer_ = std::make_unique<Timer>([this] { end_read(StreamErrc::timed_out); });
     read_timer_->start_after(loop_, *timeout);
   }
+  reader_ = &completion;
   return std::nullopt;
 }
 
@@ -62,10 +70,11 @@ void StreamCore::leave_read() noexcept {
   if (read_timer_ != nullptr)
     read_timer_->cancel();
   const std::size_t size = std::exchange(into_size_, 0);
+  const MutableBytes buffer = match_.release_buffer();
   if (size == 0)
     return;
   try {
-    unread_.put_back({match_.into()->buffer.data(), size});
+    unread_.put_back({buffer.data(), size});
   } catch (const std::bad_alloc&) { // bytes are lost: the stream must not go on as if they were not
     fail(IoResult::failure(ENOMEM), "receive");
   }
@@ -99,7 +108,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read() {
       return pass_limit(match_.limit_error());
     if (closed_ || read_ended_)
       return final_read_outcome();
-    if (unread_.size() > options_.max_buffer_size)
+    if (unread_.size() > options_->max_buffer_size)
       return pass_limit(StreamErrc::buffer_full);
     if (!may_receive()) {
       if (!readable_)
@@ -120,6 +129,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
     }
     if (into_size_ == into.buffer.size() || (into.partial && into_size_ > 0)) {
       Bytes bytes = into.buffer.front(std::exchange(into_size_, 0));
+      static_cast<void>(match_.release_buffer());
       after_read();
       return bytes;
     }
@@ -184,7 +194,7 @@ void StreamCore::continue_read() {
 /// Receives one chunk.
 void StreamCore::receive() {
   const std::size_t wanted =
-      std::min(options_.read_chunk_size, options_.max_buffer_size + 1 - unread_.size());
+      std::min(options_->read_chunk_size, options_->max_buffer_size + 1 - unread_.size());
   try {
     const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
     if (result.status == IoResult::Status::done)
@@ -233,9 +243,9 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
 
 /// The peer ended its side.
 void StreamCore::end_input() {
-  if (!options_.half_close || write_ended_) {
+  if (!options_->half_close || write_ended_) {
     // What is unsent was written before the end showed: a peer that ended only its own side still gets it.
-    shut(CloseReason::peer_closed, {}, options_.linger_timeout);
+    shut(CloseReason::peer_closed, {}, options_->linger_timeout);
     return;
   }
   read_ended_ = true;
@@ -246,25 +256,25 @@ void StreamCore::end_input() {
 /// Nobody reads, and the transport hung up.
 void StreamCore::notice_end() {
   // A broken connection closes the stream now; what the system still holds of it becomes unread before.
-  while (broken_ && !closed_ && readable_ && unread_.size() <= options_.max_buffer_size)
+  while (broken_ && !closed_ && readable_ && unread_.size() <= options_->max_buffer_size)
     receive();
   if (closed_ || !unread_.empty() || !readable_)
     return; // what is unread keeps the stream open until it is read
   if (end_notice_ == EndNotice::at_once ||
-      options_.half_close) { // which closes nothing that is still to answer
+      options_->half_close) { // which closes nothing that is still to answer
     receive();
     return;
   }
   // The peer may have ended its side only, and wait for an answer that the handler is at: time for it to
   // come.
-  if (end_timer_ == nullptr)
-    end_timer_ = std::make_unique<Timer>([this] {
+  if (phase_timer_ == nullptr)
+    phase_timer_ = std::make_unique<Timer>([this] {
       const Guard guard{*this};
       if (reader_ == nullptr && !closed_ && unread_.empty() && readable_)
         receive();
     });
-  if (!end_timer_->armed())
-    end_timer_->start_after(loop_, options_.linger_timeout);
+  if (!phase_timer_->armed())
+    phase_timer_->start_after(loop_, options_->linger_timeout);
 }
 
 } // namespace squall

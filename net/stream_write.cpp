@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <limits>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 namespace squall {
@@ -26,8 +26,8 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
     return error();
   if (write_end_wanted_)
     return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
-  const auto room = [&] { return size <= options_.max_write_buffer_size - unsent_.memory_size(); };
-  if (size > options_.max_write_buffer_size)
+  const auto room = [&] { return size <= options_->max_write_buffer_size - unsent_.memory_size(); };
+  if (size > options_->max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   if (!room()) {
     send_unsent(bytes_per_turn);
@@ -43,7 +43,7 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
 
 /// After something was queued. @returns the position of its end
 std::uint64_t StreamCore::queued() {
-  paused_ = paused_ || unsent_.size() > options_.write_high_water_mark;
+  paused_ = paused_ || unsent_.size() > options_->write_high_water_mark;
   if (!blocked_)
     loop_.at_end_of_turn(flush_task_);
   return unsent_.end();
@@ -93,6 +93,8 @@ std::optional<StreamError> StreamCore::queue_file(const WriteFile& request, std:
     return failed(errno);
   if (!S_ISREG(status.st_mode))
     return failed(EINVAL);
+  if ((::fcntl(file.fd(), F_GETFL) & O_ACCMODE) == O_WRONLY)
+    return failed(EBADF);
   const auto file_size = static_cast<std::uint64_t>(status.st_size);
   if (request.offset > file_size || request.count.value_or(0) > file_size - request.offset)
     return failed(ENODATA);
@@ -105,8 +107,9 @@ std::optional<StreamError> StreamCore::queue_file(const WriteFile& request, std:
 bool StreamCore::answer_early(std::uint64_t end) noexcept {
   if (sent(end))
     return true;
-  if (closed_ || blocked_ || unsent_.size() > early_answer_size || !spend_operation())
-    return false;
+  if (closed_ || blocked_ || unsent_.size() > early_answer_size || unsent_.memory_size() < unsent_.size() ||
+      !spend_operation())
+    return false; // behind a file, which may turn out to be shorter, nothing is sure
   answered_ = std::max(answered_, end);
   return true;
 }
@@ -123,6 +126,7 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   TimePoint deadline = TimePoint::max();
   if (timeout && *timeout < TimePoint::max() - loop_.now())
     deadline = loop_.now() + *timeout;
+  arm_write_timer(deadline); // it may throw: before the completion is held
   writers_.insert(behind, {end, deadline, &completion});
   if (finished_) { // the close was told already: once more, to the late one
     finished_ = false;
@@ -131,32 +135,42 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   } else if (transport_ != nullptr && sent(end)) {
     loop_.at_end_of_turn(flush_task_);
   }
-  if (timeout)
+  if (deadline <= loop_.now())
     check_write_deadlines();
+}
+
+/// The timer rings at the earliest deadline; not for one that is due already, which is checked at once.
+void StreamCore::arm_write_timer(TimePoint deadline) {
+  if (closed_ || deadline == TimePoint::max() || deadline <= loop_.now())
+    return;
+  if (write_timer_ == nullptr)
+    write_timer_ = std::make_unique<Timer>([this] { check_write_deadlines(); });
+  if (!write_timer_->armed() || deadline < write_timer_->when())
+    write_timer_->start(loop_, deadline);
+}
+
+/// The earliest deadline of a write that is not sent.
+TimePoint StreamCore::next_write_deadline() const noexcept {
+  TimePoint next = TimePoint::max();
+  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
+    if (writers_[i].completion != nullptr && !sent(writers_[i].end))
+      next = std::min(next, writers_[i].deadline);
+  return next;
 }
 
 /// A write that is late closes the stream: a part of it may be sent, and the rest cannot be taken back.
 /// Otherwise the timer is set for the next.
 void StreamCore::check_write_deadlines() {
-  TimePoint next = TimePoint::max();
-  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
-    if (writers_[i].completion != nullptr && !sent(writers_[i].end))
-      next = std::min(next, writers_[i].deadline);
-  if (next == TimePoint::max())
-    return;
-  if (next <= loop_.now()) {
-    if (!blocked_ && !closed_) { // they may have waited for the end of the turn only
-      send_unsent(std::numeric_limits<std::size_t>::max());
-      loop_.at_end_of_turn(flush_task_);
-      check_write_deadlines(); // of what the system did not take
-      return;
-    }
-    close(CloseReason::timed_out, {});
-    return;
+  TimePoint next = next_write_deadline();
+  if (next <= loop_.now() && !blocked_ && !closed_) { // it may have waited for the end of the turn only
+    send_unsent(most_at_close);
+    loop_.at_end_of_turn(flush_task_);
+    next = next_write_deadline();
   }
-  if (write_timer_ == nullptr)
-    write_timer_ = std::make_unique<Timer>([this] { check_write_deadlines(); });
-  write_timer_->start(loop_, next);
+  if (next <= loop_.now())
+    close(CloseReason::timed_out, {});
+  else
+    arm_write_timer(next);
 }
 
 std::optional<StreamError> StreamCore::shutdown_write(std::uint64_t& end) {
@@ -224,7 +238,9 @@ void StreamCore::send_unsent(std::size_t most) {
         file != nullptr
             ? transport_->send_file(file->file.fd(), file->offset, std::min(file->size, bytes_per_turn))
             : transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
-    if (result.status == IoResult::Status::would_block) {
+    const bool nothing =
+        result.status == IoResult::Status::done && result.size == 0; // as some write(2)s say it
+    if (result.status == IoResult::Status::would_block || nothing) {
       blocked_ = true;
       return;
     }
@@ -238,8 +254,8 @@ void StreamCore::send_unsent(std::size_t most) {
       return;
     }
     blocked_ = false;
-    unsent_.advance(result.size);
-    if (paused_ && unsent_.size() <= options_.write_low_water_mark) {
+    unsent_.advance(std::min(result.size, unsent_.size()));
+    if (paused_ && unsent_.size() <= options_->write_low_water_mark) {
       paused_ = false;
       loop_.defer(deferred_task_); // which tells
     }

@@ -12,7 +12,7 @@ namespace squall {
 std::chrono::milliseconds Transport::handshake_timeout() const noexcept { return default_handshake_timeout; }
 
 IoResult Transport::send_file(int file, std::uint64_t offset, std::size_t size) noexcept {
-  static thread_local std::array<char, 64 * 1024> buffer;
+  std::array<char, 16 * 1024> buffer;
   ssize_t count;
   do
     count = ::pread(file, buffer.data(), std::min(size, buffer.size()), static_cast<off_t>(offset));

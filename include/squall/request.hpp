@@ -2,23 +2,20 @@
 //
 // request.hpp: CAF requests, awaited by a coroutine handler.
 //
-//     int sum = co_await squall::request<int>(adder, 5s, 1, 2);            // caf::actor: name the reply's
-//     type const squall::ReadUntil read{"\n"}; squall::Bytes line = co_await squall::request(other, 5s,
-//     read);      // typed: it is known
+//     int sum = co_await squall::request<int>(adder, 5s, 1, 2);  // caf::actor: name the reply's type
+//     squall::Bytes line = co_await squall::request(other, 5s, squall::ReadUntil{"\n"});  // typed: it is known
 //
-// g++ 12 destroys a temporary of a plain struct twice when it is made inside a co_await expression, and so
-// corrupts memory: name such a message before, as above. (clang is right; so is g++ with types that have a
-// constructor.)
+// g++ 12 destroys the members of a temporary aggregate twice when it is made inside a co_await expression, and so
+// corrupts memory. Squall's messages have constructors and are safe; a message type of your own whose members have
+// destructors needs one as well, or must be named before (docs/decisions/0009-requests-have-constructors.md).
 //
 // The handler's stream actor sends the request; its stream and its loop go on meanwhile.
 //
-// Threads    In a coroutine that runs in a stream actor (a CoroutineHandler, and the tasks it awaits);
-// elsewhere
+// Threads    In a coroutine that runs in a stream actor (a CoroutineHandler, and the tasks it awaits); elsewhere
 //            std::logic_error is thrown.
-// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else
-// RequestError: what the
-//            target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead)
-//            or caf::sec::unexpected_response. With .as_result() a caf::expected is returned instead.
+// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else RequestError: what the
+//            target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead) or
+//            caf::sec::unexpected_response. With .as_result() a caf::expected is returned instead.
 // Lifetime   Destroying a waiting coroutine drops the response.
 #pragma once
 

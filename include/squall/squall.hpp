@@ -13,6 +13,7 @@
 #include <squall/net/event_loop.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/log.hpp>
+#include <squall/net/pipe_io_stream.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>

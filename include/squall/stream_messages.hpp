@@ -56,15 +56,22 @@ struct CancelRead {
 };
 
 /// Reads as `read` says and sends each chunk to `receiver`, as a request; the next when that is answered, with whatever:
-/// the receiver's pace holds the peer back. Answered when everything was accepted.
+/// the receiver's pace holds the peer back. Answered when everything was accepted. ReadChunks::timeout is that of each
+/// chunk to come, and then that of its answer.
 /// @error as ReadChunks; and the error with which the receiver refused a chunk, such as caf::sec::request_receiver_down:
 ///        that chunk is lost, what follows it is unread
 struct SendChunks {
+  SendChunks() = default;
+  SendChunks(const ReadChunks& read_, caf::actor receiver_) : read{read_}, receiver{std::move(receiver_)} {}
+
   ReadChunks read;
   caf::actor receiver;
 };
 /// What the receiver gets; at least one byte.
 struct Chunk {
+  Chunk() = default;
+  explicit Chunk(Bytes data_) : data{std::move(data_)} {}
+
   Bytes data;
   friend bool operator==(const Chunk&, const Chunk&) = default;
 };
@@ -83,8 +90,10 @@ struct AwaitEnd {
   friend bool operator==(const AwaitEnd&, const AwaitEnd&) = default;
 };
 
-/// Answered when the stream is closed, also when it is already, with a StreamError that says why.
+/// Answered when the stream is closed, also when it is already, with a StreamError that says why. How soon a stream that
+/// nobody reads notices the peer's end: see IOStream::wait_closed. @error StreamErrc::timed_out
 struct AwaitClose {
+  Timeout timeout = no_timeout;
   friend bool operator==(const AwaitClose&, const AwaitClose&) = default;
 };
 
@@ -116,12 +125,18 @@ struct StreamInfo {
   bool writable = false;         ///< see IOStream::writable
   std::uint64_t bytes_received = 0;
   std::uint64_t bytes_sent = 0;
+  bool connected = false; ///< it is connected, and not closed
+  StreamError error = {}; ///< why it closed; CloseReason::none while it is open
 };
 
 // -- to a listener
 
 /// Binds sockets as bind_sockets does, and accepts from them.
 struct Listen {
+  Listen() = default;
+  explicit Listen(std::uint16_t port_, std::string address_ = {}, const BindOptions& options_ = {})
+      : port{port_}, address{std::move(address_)}, options{options_} {}
+
   std::uint16_t port = 0; ///< 0: the system chooses
   std::string address;    ///< empty: every interface
   BindOptions options;
@@ -129,9 +144,15 @@ struct Listen {
 
 /// Accepts from listening sockets; the listener closes them when it stops.
 struct AddSockets {
+  AddSockets() = default;
+  explicit AddSockets(std::vector<ListeningSocket> sockets_) : sockets{std::move(sockets_)} {}
+
   std::vector<ListeningSocket> sockets;
 };
 struct AddSocket {
+  AddSocket() = default;
+  explicit AddSocket(ListeningSocket socket_) : socket{std::move(socket_)} {}
+
   ListeningSocket socket;
 };
 
@@ -259,7 +280,7 @@ typename Inspector::result_type inspect(Inspector& f, Regex& x) {
   std::string pattern = x.pattern();
   return f(caf::meta::type_name("squall::Regex"), pattern, caf::meta::load_callback([&]() -> caf::error {
              try {
-               x = Regex{pattern};
+               x = pattern.empty() ? Regex{} : Regex{pattern};
                return {};
              } catch (const std::invalid_argument&) {
                return caf::make_error(caf::sec::invalid_argument, pattern);
@@ -325,8 +346,8 @@ typename Inspector::result_type inspect(Inspector& f, AwaitEnd& x) {
   return detail::inspect_timed(f, "squall::AwaitEnd", x);
 }
 template <class Inspector>
-typename Inspector::result_type inspect(Inspector& f, AwaitClose&) {
-  return f(caf::meta::type_name("squall::AwaitClose"));
+typename Inspector::result_type inspect(Inspector& f, AwaitClose& x) {
+  return detail::inspect_timed(f, "squall::AwaitClose", x);
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, SetKeepAlive& x) {
@@ -397,7 +418,7 @@ typename Inspector::result_type inspect(Inspector& f, Endpoint& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, StreamInfo& x) {
   return f(caf::meta::type_name("squall::StreamInfo"), x.peer, x.closed, x.reading, x.writing, x.unread_size,
-           x.unsent_size, x.local, x.writable, x.bytes_received, x.bytes_sent);
+           x.unsent_size, x.local, x.writable, x.bytes_received, x.bytes_sent, x.connected, x.error);
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, BindOptions& x) {

@@ -147,7 +147,7 @@ TEST(ParseConfig, ReadsEveryKey) {
       {"port": 9999, "family": "ipv4"}
     ],
     "io_threads": 2,
-    "stream": {"max_buffer_size": 1000, "read_chunk_size": "64B", "max_write_buffer_size": "2KiB",
+    "stream": {"max_buffer_size": 1000, "default_max_bytes": "1KiB", "read_chunk_size": "64B", "max_write_buffer_size": "2KiB",
                "write_high_water_mark": 0, "write_low_water_mark": "1KiB", "half_close": true,
                "linger_timeout": "250ms", "idle_timeout": "2m", "nodelay": false,
                "keep_alive": {"idle": "1s", "interval": "9h", "count": 127, "user_timeout": "5s"}},
@@ -166,6 +166,7 @@ TEST(ParseConfig, ReadsEveryKey) {
   EXPECT_FALSE(config.listen[1].bind.reuse_port);
   EXPECT_EQ(config.io_threads, 2u);
   EXPECT_EQ(config.stream.max_buffer_size, 1000u);
+  EXPECT_EQ(config.stream.default_max_bytes, 1024u);
   EXPECT_EQ(config.stream.read_chunk_size, 64u);
   EXPECT_EQ(config.stream.max_write_buffer_size, 2048u);
   EXPECT_EQ(config.stream.linger_timeout, 250ms);
@@ -302,7 +303,7 @@ TEST(ConfigBounds, OfIdleTimeoutAndMarks) {
   for (const std::string key : {"idle_timeout", "linger_timeout"})
     EXPECT_EQ(problems_of(stream_with(key, R"("86400001ms")")),
               problem("/stream/" + key, R"("86400001ms")", time_allowed));
-  for (const std::string key : {"write_high_water_mark", "write_low_water_mark"}) {
+  for (const std::string key : {"write_high_water_mark", "write_low_water_mark", "default_max_bytes"}) {
     EXPECT_EQ(problems_of(stream_with(key, "0")), Lines{});
     EXPECT_EQ(problems_of(stream_with(key, R"("1TiB")")), Lines{});
     EXPECT_EQ(problems_of(stream_with(key, R"("1025GiB")")),
@@ -551,7 +552,7 @@ TEST(ConfigKeys, AnUnknownOneIsComparedWithThoseOfItsObject) {
             R"(one of "address", "port", "family", "backlog", "reuse_port")");
   EXPECT_EQ(
       allowed_by(stream_with("x", "1")),
-      R"(one of "max_buffer_size", "read_chunk_size", "max_write_buffer_size", "write_high_water_mark", )"
+      R"(one of "max_buffer_size", "default_max_bytes", "read_chunk_size", "max_write_buffer_size", "write_high_water_mark", )"
       R"("write_low_water_mark", "linger_timeout", "half_close", "idle_timeout", "nodelay", "keep_alive")");
 }
 

@@ -105,10 +105,8 @@ TEST_F(RequestTest, AsksStreamActorsOfItsOwnLoopAndOfTheOther) {
     client.send("one\ntwo\n");
     EXPECT_EQ(run([other = other](IOStream& stream) -> Task<> {
                 const StreamInfo found = co_await request(other, test_deadline, Info{});
-                const Write write{"asked\n"}; // not a temporary: see request.hpp
-                co_await request(other, test_deadline, write);
-                const ReadUntil read{"\n", {}};
-                const Bytes line = co_await request(other, test_deadline, read);
+                co_await request(other, test_deadline, Write{"asked\n"});
+                const Bytes line = co_await request(other, test_deadline, ReadUntil{"\n"});
                 co_await stream.write(to_string(found.peer) + " " + std::to_string(line.size()));
               }),
               "127.0.0.1:4711 4");

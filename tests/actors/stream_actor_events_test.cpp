@@ -232,6 +232,32 @@ TEST_F(StreamEventsTest, SendChunksEndsWithItsReceiver) {
   EXPECT_FALSE(ask<StreamInfo>(stream, Info{}).value->closed);
 }
 
+TEST_F(StreamEventsTest, SendChunksEndsAtItsTimeoutWhenTheReceiverDoesNotAnswer) {
+  auto [stream, client, fd] = connect();
+  const Receiver to = unwilling();
+  client.send("123456");
+  const auto late =
+      ask<Done>(stream, SendChunks{{.num_bytes = 6, .chunk_size = 3, .timeout = 20ms}, to.actor});
+  EXPECT_EQ(late.code(), StreamErrc::timed_out);
+  EXPECT_EQ(text(ask<Bytes>(stream, ReadBytes{3})), "456");
+  end(to);
+}
+
+TEST_F(StreamEventsTest, ACloseThatFlushesEndsTheActorWhateverIsUnread) {
+  auto [stream, client, fd] = connect();
+  client.send("head\nbody that nobody reads");
+  EXPECT_EQ(text(ask<Bytes>(stream, ReadUntil{"\n"})), "head\n");
+  const auto closed = begin(stream, AwaitClose{});
+  EXPECT_TRUE(ask<Done>(stream, Write{"answer\n"}));
+  EXPECT_TRUE(ask<Done>(stream, CloseAfterFlush{10s}));
+  EXPECT_EQ(client.receive_line(), "answer\n");
+  client.close();
+  EXPECT_EQ(take<StreamError>(closed).value->reason, CloseReason::local_close);
+  wait_until([&] { return system_.registry().running() <= 1; }); // the test's own
+  EXPECT_TRUE(ask<Done>(stream, Close{})) << "a closed stream answers at once";
+  EXPECT_TRUE(ask<Done>(stream, AwaitEnd{}));
+}
+
 TEST_F(StreamEventsTest, SendChunksIsAnsweredWhenTheActorEnds) {
   auto waiting = connect();
   const Receiver to = unwilling();

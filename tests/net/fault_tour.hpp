@@ -10,6 +10,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <sys/mman.h>
 
 namespace squall::testing_support {
 
@@ -100,6 +101,7 @@ private:
       co_await use_reads();
       co_await use_limits_and_times();
       co_await use_writes();
+      co_await use_pieces_files_and_chunks();
       co_await end();
       complete = true;
     } catch (const StreamClosedError& error) {
@@ -197,6 +199,42 @@ private:
     ++steps;
   }
 
+  Task<> use_pieces_files_and_chunks() {
+    co_await ours_.wait_writable(10s);
+    std::vector<Bytes> pieces = in_pieces("echo pieces\n");
+    written += "echo pieces\n";
+    co_await ours_.write_pieces(std::move(pieces), 10s);
+    acknowledged = written.size();
+    EXPECT_EQ(co_await ours_.read_until("\n"), "echo pieces\n");
+
+    co_await say("take 300\n");
+    written += file_content_.view();
+    co_await ours_.write_file(file_, 0, std::nullopt, 10s);
+    acknowledged = written.size();
+    EXPECT_EQ(co_await ours_.read_until("\n"), "ok\n");
+
+    co_await say("give 70\n");
+    std::string got;
+    ChunkReader chunks = ours_.read_chunks({.num_bytes = 70, .chunk_size = 30, .timeout = 10s});
+    while (const auto chunk = co_await chunks.next()) {
+      EXPECT_LE(chunk->size(), 30u);
+      got += chunk->view();
+    }
+    EXPECT_EQ(got, pattern(70));
+    ++steps;
+  }
+
+  static std::vector<Bytes> in_pieces(std::string_view text) {
+    return {Bytes{text.substr(0, 2)}, Bytes{}, Bytes{text.substr(2)}};
+  }
+
+  /// A file without a name that holds `content`.
+  static File make_file(std::string_view content) {
+    const int fd = ::memfd_create("squall-test", MFD_CLOEXEC);
+    EXPECT_EQ(::write(fd, content.data(), content.size()), static_cast<ssize_t>(content.size()));
+    return File{Socket{fd}};
+  }
+
   Task<> end() {
     if (end_ == TourEnd::shutdown) {
       co_await say("last line\n");
@@ -244,6 +282,8 @@ private:
     co_await stream.close_after_flush(10s).as_result();
   }
 
+  const Bytes file_content_{pattern(300, 5)};
+  const File file_ = make_file(file_content_);
   EventLoop& loop_;
   ManualClock& clock_;
   TourEnd end_;

@@ -6,6 +6,7 @@
 #include <squall/net/task.hpp>
 
 #include <csignal>
+#include <cstdlib>
 
 namespace squall {
 
@@ -132,6 +133,22 @@ TEST_F(PipeTest, HasOneDirection) {
   await(write);
   EXPECT_EQ(write.error(),
             (StreamError{StreamErrc::closed, CloseReason::transport_error, system_error(EBADF)}));
+}
+
+TEST_F(PipeTest, ReadsATerminalToTheLastLine) {
+  Socket master{::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC)};
+  ASSERT_GE(master.fd(), 0);
+  ASSERT_EQ(::grantpt(master.fd()), 0);
+  ASSERT_EQ(::unlockpt(master.fd()), 0);
+  PipeIOStream terminal{loop, Socket{::open(::ptsname(master.fd()), O_RDWR | O_NOCTTY | O_CLOEXEC)}};
+  ASSERT_EQ(::write(master.fd(), "a\nb\n", 4), 4);
+  TestRead read{terminal, ReadUntil{"b\n"}};
+  await(read);
+  EXPECT_EQ(read.text(), "a\nb\n");
+  master.reset();
+  TestRead end{terminal, ReadUntilClose{}};
+  await(end);
+  EXPECT_TRUE(terminal.closed());
 }
 
 TEST_F(PipeTest, RefusesARegularFile) {

@@ -203,6 +203,15 @@ TEST(ReadMatch, RefusesMoreBytesThanTheStreamMayKeep) {
   EXPECT_EQ(ReadMatch::check(ReadUntilClose{}, 100), std::nullopt);
 }
 
+TEST(ReadMatch, LetsTheBufferOfAReadThatIsOverGo) {
+  ReadMatch match;
+  match.start(ReadInto{MutableBytes{4}}, 1000);
+  EXPECT_EQ(match.release_buffer().size(), 4u);
+  EXPECT_EQ(match.into()->buffer.size(), 0u);
+  match.start(ReadBytes{1}, 1000);
+  EXPECT_EQ(match.release_buffer().size(), 0u);
+}
+
 } // namespace
 
 } // namespace squall

@@ -84,7 +84,7 @@ TEST_F(ConnectTest, KeepsWritesAndAReadThatBeganBefore) {
   early.then = [&] { order += "write "; };
   TestWait connect;
   connect.then = [&] { order += "connect "; };
-  connect.take(stream.start_connect({address}, connect));
+  connect.take(stream.start_connect(Connect{address}, connect));
   TestWrite late{stream, "late\n"};
   IOStream peer{loop, accept()};
   TestRead both{peer, ReadUntil{"\n"}};
@@ -126,10 +126,10 @@ TEST_F(ConnectTest, GivesTheStreamItselfInACoroutine) {
 TEST_F(ConnectTest, TellsACallback) {
   IOStream stream{loop};
   std::vector<bool> outcomes;
-  stream.connect({address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
+  stream.connect(Connect{address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
   EXPECT_TRUE(outcomes.empty()) << "never from inside the call";
   ASSERT_TRUE(run_until(loop, [&] { return !outcomes.empty(); }));
-  stream.connect({address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
+  stream.connect(Connect{address}, [&](Result<void> result) { outcomes.push_back(result.has_value()); });
   ASSERT_TRUE(run_until(loop, [&] { return outcomes.size() == 2; }));
   EXPECT_EQ(outcomes, (std::vector{true, false}));
 }
@@ -204,6 +204,33 @@ TEST_F(ConnectTest, RefusesASecondConnect) {
   EXPECT_EQ(when_closed.error().code, StreamErrc::closed);
 }
 
+TEST_F(ConnectTest, TakesAnAddressOfAnotherFamilyAfterARefusal) {
+  IOStream stream{loop};
+  TestWait without_scope{stream, Connect{{"fe80::1", 80, AddressFamily::ipv6}}};
+  ASSERT_TRUE(without_scope.answered());
+  if (stream.closed())
+    GTEST_SKIP() << "no IPv6 here: " << to_string(without_scope.error());
+  EXPECT_EQ(without_scope.error().code, StreamErrc::invalid_argument);
+  TestWait connect{stream, Connect{address}};
+  await(connect);
+  EXPECT_TRUE(connect.succeeded());
+}
+
+TEST_F(ConnectTest, CountsNoIdleTimeBeforeIt) {
+  IOStream stream{loop, {.idle_timeout = 1s}};
+  clock.advance(10s);
+  run_turns(loop);
+  EXPECT_FALSE(stream.closed());
+  TestWait connect{stream, Connect{address}};
+  await(connect);
+  clock.advance(1s - 1ms);
+  run_turns(loop);
+  EXPECT_FALSE(stream.closed());
+  clock.advance(1ms);
+  run_turns(loop);
+  EXPECT_EQ(stream.error().reason, CloseReason::timed_out);
+}
+
 /// A listener whose queue is full: connects to it stay in progress.
 class StalledConnectTest : public ConnectTest {
 protected:
@@ -213,7 +240,7 @@ protected:
     for (int i = 0; i < 8; ++i) {
       fillers.push_back(IOStream{loop});
       TestWait ignored;
-      static_cast<void>(fillers.back().start_connect({address}, ignored));
+      static_cast<void>(fillers.back().start_connect(Connect{address}, ignored));
       run_turns(loop, 2);
       fillers.back().forget_wait(ignored);
     }
@@ -234,6 +261,20 @@ TEST_F(StalledConnectTest, EndsAtItsTimeoutAndCloses) {
   EXPECT_EQ(connect.error().reason, CloseReason::timed_out);
   EXPECT_EQ(write.error().reason, CloseReason::timed_out);
   EXPECT_TRUE(stream.closed());
+}
+
+TEST_F(StalledConnectTest, IsHarmedByNobodyWhoOnlyWaitsForIt) {
+  IOStream stream{loop};
+  TestWait connect{stream, Connect{address, "", 5s}};
+  TestWait observer{stream, StreamEvent::connected, 1s};
+  clock.advance(1s);
+  run_turns(loop);
+  EXPECT_EQ(observer.error().code, StreamErrc::timed_out);
+  EXPECT_FALSE(stream.closed());
+  stream.forget_wait(connect); // its time goes on
+  clock.advance(4s);
+  run_turns(loop);
+  EXPECT_EQ(stream.error().reason, CloseReason::timed_out);
 }
 
 TEST_F(StalledConnectTest, FailsWhenTheStreamIsClosedHere) {
@@ -265,7 +306,7 @@ TEST_F(StalledConnectTest, IsAnsweredWhenTheLoopEnds) {
   TestWait connect;
   auto other = std::make_unique<EventLoop>(&clock);
   IOStream stream{*other};
-  connect.take(stream.start_connect({address}, connect));
+  connect.take(stream.start_connect(Connect{address}, connect));
   ASSERT_FALSE(connect.answered());
   other.reset();
   EXPECT_EQ(connect.answers, 1);

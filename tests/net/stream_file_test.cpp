@@ -105,7 +105,7 @@ TEST_P(WriteFileTest, SendsAPartOfAnOpenFile) {
 TEST_P(WriteFileTest, IsDoneWhenTheSystemTookEverything) {
   const std::string content = pattern(8'000'000);
   TestEnd write;
-  write.take(stream().start_write_file({make_file(content)}, write));
+  write.take(stream().start_write_file(WriteFile{make_file(content)}, write));
   run_turns(loop, 20);
   EXPECT_FALSE(write.answered());
   EXPECT_GT(stream().unsent_size(), 0u);
@@ -131,18 +131,29 @@ TEST_P(WriteFileTest, TakesNoPlaceInTheWriteBuffer) {
 
 TEST_P(WriteFileTest, RefusesWhatIsNotThereAndQueuesNothing) {
   const std::string name = make_file("12345");
-  EXPECT_EQ(refusal_of({path("none")}), file_error(ENOENT));
-  EXPECT_EQ(refusal_of({std::filesystem::temp_directory_path().string()}), file_error(EINVAL)) << "a folder";
-  EXPECT_EQ(refusal_of({File{}}), file_error(EBADF));
-  EXPECT_EQ(refusal_of({name, 6}), file_error(ENODATA));
-  EXPECT_EQ(refusal_of({name, 2, 4}), file_error(ENODATA));
-  EXPECT_EQ(refusal_of({name, ~std::uint64_t{0}, 1}), file_error(ENODATA));
-  EXPECT_EQ(refusal_of({name, 1, ~std::uint64_t{0}}), file_error(ENODATA));
+  EXPECT_EQ(refusal_of(WriteFile{path("none")}), file_error(ENOENT));
+  EXPECT_EQ(refusal_of(WriteFile{std::filesystem::temp_directory_path().string()}), file_error(EINVAL))
+      << "a folder";
+  EXPECT_EQ(refusal_of(WriteFile{File{}}), file_error(EBADF));
+  EXPECT_EQ(refusal_of(WriteFile{name, 6}), file_error(ENODATA));
+  EXPECT_EQ(refusal_of(WriteFile{name, 2, 4}), file_error(ENODATA));
+  EXPECT_EQ(refusal_of(WriteFile{name, ~std::uint64_t{0}, 1}), file_error(ENODATA));
+  EXPECT_EQ(refusal_of(WriteFile{name, 1, ~std::uint64_t{0}}), file_error(ENODATA));
   EXPECT_EQ(stream().unsent_size(), 0u);
   TestEnd rest;
-  rest.take(stream().start_write_file({name, 2, 3}, rest));
+  rest.take(stream().start_write_file(WriteFile{name, 2, 3}, rest));
   await(rest);
   EXPECT_TRUE(rest.succeeded()) << "exactly to the end";
+}
+
+TEST_P(WriteFileTest, WaitsForNobodyAndRefusesWhatIsNoFile) {
+  ASSERT_EQ(::mkfifo(path("fifo").c_str(), 0600), 0);
+  EXPECT_EQ(refusal_of(WriteFile{path("fifo")}), file_error(EINVAL)) << "though nobody writes to it";
+  EXPECT_EQ(refusal_of(WriteFile{path() + std::string{"\0x", 2}}), file_error(EINVAL));
+  const std::string name = make_file("12345");
+  const File write_only{Socket{::open(name.c_str(), O_WRONLY | O_CLOEXEC)}};
+  EXPECT_EQ(refusal_of(WriteFile{write_only}), file_error(EBADF));
+  EXPECT_FALSE(stream().closed());
 }
 
 TEST_P(WriteFileTest, ThrowsAFileErrorInACoroutine) {
@@ -163,7 +174,7 @@ TEST_P(WriteFileTest, ThrowsAFileErrorInACoroutine) {
 TEST_P(WriteFileTest, ClosesTheStreamWhenTheFileBecomesShorter) {
   const std::string name = make_file(pattern(8'000'000));
   TestEnd write;
-  write.take(stream().start_write_file({name}, write));
+  write.take(stream().start_write_file(WriteFile{name}, write));
   run_turns(loop, 20);
   ASSERT_FALSE(write.answered());
   std::filesystem::resize_file(name, 1);
@@ -179,7 +190,7 @@ TEST_P(WriteFileTest, ClosesTheStreamWhenTheFileBecomesShorter) {
 TEST_P(WriteFileTest, IsHandedOverByACloseThatFlushes) {
   const std::string content = pattern(4'000'000);
   TestEnd write;
-  write.take(stream().start_write_file({make_file(content)}, write));
+  write.take(stream().start_write_file(WriteFile{make_file(content)}, write));
   TestEnd closing;
   closing.take(stream().start_close_after_flush(10s, closing));
   receive_all();
@@ -191,11 +202,11 @@ TEST_P(WriteFileTest, IsHandedOverByACloseThatFlushes) {
 
 TEST_P(WriteFileTest, FailsWithTheStream) {
   TestEnd write;
-  write.take(stream().start_write_file({make_file(pattern(8'000'000))}, write));
+  write.take(stream().start_write_file(WriteFile{make_file(pattern(8'000'000))}, write));
   stream().abort();
   await(write);
   EXPECT_EQ(write.error(), closed_by(CloseReason::aborted));
-  EXPECT_EQ(refusal_of({path()}), closed_by(CloseReason::aborted));
+  EXPECT_EQ(refusal_of(WriteFile{path()}), closed_by(CloseReason::aborted));
 }
 
 } // namespace

@@ -181,6 +181,28 @@ TEST_P(CloseAfterFlushTest, SucceedsWhenItIsAwaitedLate) {
   EXPECT_EQ(peer().received, "last");
 }
 
+TEST_P(CloseAfterFlushTest, AnswersAWriteThatIsAwaitedAfterIt) {
+  const std::string sent = pattern(4'000'000);
+  bool written = false;
+  auto run = [](IOStream out, Bytes data, bool& done) -> Task<> {
+    WriteAwaitable write = out.write(std::move(data));
+    WriteAwaitable flush = out.close_after_flush(10s);
+    co_await std::move(write);
+    done = true;
+    co_await std::move(flush);
+  };
+  start(run(stream(), Bytes{sent}, written));
+  ASSERT_TRUE(run_until([&] {
+    peer().receive();
+    return peer().saw_end;
+  }));
+  EXPECT_EQ(peer().received, sent);
+  peer().close();
+  ASSERT_TRUE(run_until([&] { return ended; }));
+  EXPECT_EQ(failure, nullptr);
+  EXPECT_TRUE(written);
+}
+
 TEST_P(CloseAfterFlushTest, WorksInACoroutineAndWithACallback) {
   const std::string written = fill_connection();
   const auto body = [&]() -> Task<> { co_await stream().close_after_flush(5s); };

@@ -68,7 +68,7 @@ TEST_P(HalfCloseTest, FailsReadsAfterTheEndWhileWritesWork) {
   const TestRead nothing{stream(), ReadUntilClose{}};
   EXPECT_TRUE(nothing.succeeded()) << "an empty rest";
   for (const ReadRequest& request : std::vector<ReadRequest>{
-           ReadBytes{1}, ReadBytes{1, true}, ReadUntil{"\n", {}}, ReadUntilRegex{.regex = Regex{"a"}},
+           ReadBytes{1}, ReadBytes{1, true}, ReadUntil{"\n", {}}, ReadUntilRegex{Regex{"a"}},
            ReadInto{MutableBytes{1}}, Peek{1}, ReadBytes{1, false, 0ms}}) {
     const TestRead failed{stream(), request};
     EXPECT_EQ(failed.error(), closed_by(CloseReason::peer_closed)) << request.index();
@@ -209,6 +209,16 @@ TEST_P(HalfCloseTest, HearsOfABreakAfterTheEnd) {
   ASSERT_TRUE(run_until([&] { return closes == 1; }));
   EXPECT_EQ(stream().error().reason, CloseReason::reset);
   EXPECT_EQ(ends, 1);
+}
+
+TEST_P(HalfCloseTest, HearsOfABreakAfterTheEndWithNothingToSend) {
+  if (!is("Tcp") && !is("Memory"))
+    GTEST_SKIP() << "knows no reset without unread bytes";
+  count_callbacks();
+  end_input();
+  peer().reset();
+  ASSERT_TRUE(run_until([&] { return closes == 1; }));
+  EXPECT_EQ(stream().error().reason, CloseReason::reset);
 }
 
 TEST_P(HalfCloseTest, EndsItsSideWhenTheLastHandleGoes) {

@@ -334,7 +334,7 @@ TEST_P(ReadRegexTest, MatchesTheSameHoweverTheBytesArrive) {
   const Regex regex{"\r?\n\r?\n"};
   for (std::size_t split = 1; split < text.size(); ++split) {
     relink({});
-    TestRead read{stream(), ReadUntilRegex{.regex = regex}};
+    TestRead read{stream(), ReadUntilRegex{regex}};
     peer().send(text.substr(0, split));
     run_turns(loop, 2);
     peer().send(text.substr(split));
@@ -348,7 +348,7 @@ TEST_P(ReadRegexTest, MatchesTheSameInChunksOfEverySize) {
   for (std::size_t chunk = 1; chunk <= 9; ++chunk) {
     relink({.read_chunk_size = chunk});
     peer().send("xxaab42;yz");
-    TestRead read{stream(), ReadUntilRegex{.regex = Regex{"a+b[0-9]+;"}}};
+    TestRead read{stream(), ReadUntilRegex{Regex{"a+b[0-9]+;"}}};
     await(read);
     EXPECT_EQ(read.text(), "xxaab42;");
     expect_next("yz");
@@ -358,7 +358,7 @@ TEST_P(ReadRegexTest, MatchesTheSameInChunksOfEverySize) {
 TEST_P(ReadRegexTest, EndsWithTheFirstByteAtWhichAMatchEnds) {
   peer().send("aaa");
   for (int i = 0; i < 3; ++i) {
-    TestRead read{stream(), ReadUntilRegex{.regex = Regex{"a+"}}};
+    TestRead read{stream(), ReadUntilRegex{Regex{"a+"}}};
     await(read);
     EXPECT_EQ(read.text(), "a");
   }
@@ -368,7 +368,7 @@ TEST_P(ReadRegexTest, SucceedsWithinMaxBytes) {
   for (const std::size_t max_bytes : {std::size_t{6}, std::size_t{7}, std::size_t{100}}) {
     relink({});
     peer().send("abc123rest");
-    TestRead read{stream(), ReadUntilRegex{.regex = Regex{"[0-9]{3}"}, .max_bytes = max_bytes}};
+    TestRead read{stream(), ReadUntilRegex{Regex{"[0-9]{3}"}, max_bytes}};
     await(read);
     EXPECT_EQ(read.text(), "abc123");
     expect_next("rest");
@@ -377,7 +377,7 @@ TEST_P(ReadRegexTest, SucceedsWithinMaxBytes) {
 
 TEST_P(ReadRegexTest, ClosesTheStreamBeyondMaxBytes) {
   peer().send("abc123");
-  TestRead read{stream(), ReadUntilRegex{.regex = Regex{"[0-9]{3}"}, .max_bytes = 5}};
+  TestRead read{stream(), ReadUntilRegex{Regex{"[0-9]{3}"}, 5}};
   await(read);
   EXPECT_EQ(read.error(),
             (StreamError{StreamErrc::closed, CloseReason::limit, StreamErrc::unsatisfiable_read}));
@@ -388,7 +388,7 @@ TEST_P(ReadRegexTest, ClosesTheStreamBeyondMaxBytes) {
 
 TEST_P(ReadRegexTest, ClosesTheStreamBeyondItsBuffer) {
   relink({.max_buffer_size = 100, .read_chunk_size = 10});
-  TestRead read{stream(), ReadUntilRegex{.regex = Regex{"[0-9]"}, .max_bytes = 5000}};
+  TestRead read{stream(), ReadUntilRegex{Regex{"[0-9]"}, 5000}};
   peer().send(pattern(100));
   run_turns(loop, 20);
   EXPECT_FALSE(read.answered());
@@ -398,14 +398,14 @@ TEST_P(ReadRegexTest, ClosesTheStreamBeyondItsBuffer) {
 }
 
 TEST_P(ReadRegexTest, FailsWhenThePeerEndsWithoutAMatch) {
-  TestRead read{stream(), ReadUntilRegex{.regex = Regex{"[0-9]"}}};
+  TestRead read{stream(), ReadUntilRegex{Regex{"[0-9]"}}};
   peer().send("abc");
   peer().end();
   await(read);
   EXPECT_EQ(read.error(), peer_closed);
-  const TestRead rest{stream(), ReadUntilRegex{.regex = Regex{"b"}}};
+  const TestRead rest{stream(), ReadUntilRegex{Regex{"b"}}};
   EXPECT_EQ(rest.text(), "ab") << "a closed stream still matches what is unread";
-  const TestRead none{stream(), ReadUntilRegex{.regex = Regex{"b"}}};
+  const TestRead none{stream(), ReadUntilRegex{Regex{"b"}}};
   EXPECT_EQ(none.error(), peer_closed);
 }
 
@@ -431,7 +431,7 @@ TEST_P(ReadRegexTest, WorksInACoroutineAndWithACallback) {
   EXPECT_EQ(order, "x12;|");
   EXPECT_THROW(std::rethrow_exception(failure), UnsatisfiableReadError);
   std::string called;
-  stream().read(ReadUntilRegex{.regex = number}, [&](Result<Bytes> result) { called = result->str(); });
+  stream().read(ReadUntilRegex{number}, [&](Result<Bytes> result) { called = result->str(); });
   ASSERT_TRUE(run_until([&] { return !called.empty(); }));
   EXPECT_EQ(called, "y34;");
 }
@@ -439,9 +439,8 @@ TEST_P(ReadRegexTest, WorksInACoroutineAndWithACallback) {
 // -- LimitPolicy::keep
 
 TEST_P(KeepTest, KeepsBytesAndStreamBeyondMaxBytes) {
-  const std::vector<ReadRequest> requests{
-      ReadUntil{.delimiter = "def", .max_bytes = 5, .on_limit = LimitPolicy::keep},
-      ReadUntilRegex{.regex = Regex{"def"}, .max_bytes = 5, .on_limit = LimitPolicy::keep}};
+  const std::vector<ReadRequest> requests{ReadUntil{"def", 5, {}, LimitPolicy::keep},
+                                          ReadUntilRegex{Regex{"def"}, 5, {}, LimitPolicy::keep}};
   for (const ReadRequest& request : requests) {
     relink({});
     peer().send("abcdefgh");
@@ -452,7 +451,7 @@ TEST_P(KeepTest, KeepsBytesAndStreamBeyondMaxBytes) {
       EXPECT_FALSE(stream().closed());
       EXPECT_FALSE(stream().reading());
     }
-    TestRead longer{stream(), ReadUntil{.delimiter = "def"}};
+    TestRead longer{stream(), ReadUntil{"def"}};
     await(longer);
     EXPECT_EQ(longer.text(), "abcdef");
     TestWrite write{stream(), "answer"};
@@ -464,7 +463,7 @@ TEST_P(KeepTest, KeepsBytesAndStreamBeyondMaxBytes) {
 
 TEST_P(KeepTest, SucceedsWithinMaxBytes) {
   peer().send("abcdef");
-  TestRead read{stream(), ReadUntil{.delimiter = "def", .max_bytes = 6, .on_limit = LimitPolicy::keep}};
+  TestRead read{stream(), ReadUntil{"def", 6, {}, LimitPolicy::keep}};
   await(read);
   EXPECT_EQ(read.text(), "abcdef");
 }
@@ -473,7 +472,7 @@ TEST_P(KeepTest, KeepsAStreamWhoseBufferIsFull) {
   relink({.max_buffer_size = 100, .read_chunk_size = 10});
   peer().send(pattern(150));
   for (int i = 0; i < 3; ++i) {
-    TestRead read{stream(), ReadUntil{.delimiter = "\n", .on_limit = LimitPolicy::keep}};
+    TestRead read{stream(), ReadUntil{"\n", {}, {}, LimitPolicy::keep}};
     await(read);
     EXPECT_EQ(read.error(), (StreamError{StreamErrc::buffer_full, CloseReason::none, {}}));
     EXPECT_FALSE(stream().closed());
@@ -490,7 +489,7 @@ TEST_P(KeepTest, KeepsAStreamWhoseBufferIsFull) {
 TEST_P(KeepTest, BelongsToOneReadOnly) {
   relink({.max_buffer_size = 100});
   peer().send(pattern(150));
-  TestRead kept{stream(), ReadUntil{.delimiter = "\n", .max_bytes = 5, .on_limit = LimitPolicy::keep}};
+  TestRead kept{stream(), ReadUntil{"\n", 5, {}, LimitPolicy::keep}};
   await(kept);
   EXPECT_EQ(kept.error().code, StreamErrc::unsatisfiable_read);
   TestRead closing{stream(), ReadUntilClose{}};
@@ -506,7 +505,7 @@ TEST_P(KeepTest, IsThrownInACoroutineAndToldToACallback) {
   ASSERT_TRUE(run_until([&] { return ended; }));
   EXPECT_THROW(std::rethrow_exception(failure), UnsatisfiableReadError);
   std::optional<StreamErrc> code;
-  stream().read(ReadUntil{.delimiter = "\n", .max_bytes = 3, .on_limit = LimitPolicy::keep},
+  stream().read(ReadUntil{"\n", 3, {}, LimitPolicy::keep},
                 [&](const Result<Bytes>& result) { code = result.error().code; });
   ASSERT_TRUE(run_until([&] { return code.has_value(); }));
   EXPECT_EQ(code, StreamErrc::unsatisfiable_read);

@@ -36,6 +36,26 @@ Task<> echo(IOStream stream) {
   }
 }
 
+Task<> make_requests_inside_co_await(IOStream stream, int& done) {
+  co_await stream.write(Bytes{"a line that is longer than a small string\n"});
+  EXPECT_EQ(co_await stream.read(ReadUntil{"\n", 4096, std::chrono::seconds{5}}), "one\n");
+  EXPECT_EQ(co_await stream.read(ReadUntilRegex{Regex{"[a-z]+\n"}}), "two\n");
+  EXPECT_EQ((co_await stream.read(ReadInto{MutableBytes{6}})).size(), 6u);
+  EXPECT_FALSE((co_await stream.connect({"127.0.0.1", 80, AddressFamily::ipv4}).as_result()).has_value());
+  EXPECT_FALSE((co_await stream.write_file("/nonexistent/file").as_result()).has_value());
+  ++done;
+}
+
+// Under AddressSanitizer it shows what g++ 12 does to temporaries without a constructor.
+TEST_P(StreamTaskTest, MakesRequestsInsideACoAwait) {
+  int done = 0;
+  start(make_requests_inside_co_await(stream(), done));
+  peer().send("one\ntwo\nthree\n");
+  ASSERT_TRUE(run_until([&] { return ended; }));
+  EXPECT_EQ(failure, nullptr);
+  EXPECT_EQ(done, 1);
+}
+
 TEST_P(StreamTaskTest, EchoesLines) {
   start(echo(stream()));
   std::string expected;

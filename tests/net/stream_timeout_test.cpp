@@ -30,8 +30,8 @@ protected:
   /// Every kind of read that "abcdef" does not satisfy.
   static std::vector<ReadRequest> unsatisfied(Timeout timeout) {
     return {ReadBytes{10, false, timeout},
-            ReadUntil{.delimiter = "\n", .timeout = timeout},
-            ReadUntilRegex{.regex = Regex{"[0-9]"}, .timeout = timeout},
+            ReadUntil{"\n", {}, timeout},
+            ReadUntilRegex{Regex{"[0-9]"}, {}, timeout},
             ReadUntilClose{timeout},
             ReadInto{MutableBytes{10}, false, timeout},
             Peek{10, timeout}};
@@ -80,7 +80,7 @@ TEST_P(TimeoutTest, IsAbsoluteThoughBytesKeepArriving) {
 }
 
 TEST_P(TimeoutTest, DoesNotEndAReadThatIsSatisfiedInTime) {
-  TestRead read{stream(), ReadUntil{.delimiter = "\n", .timeout = 5s}};
+  TestRead read{stream(), ReadUntil{"\n", {}, 5s}};
   pass(4s);
   peer().send("line\n");
   await(read);
@@ -321,6 +321,21 @@ TEST_P(TimeoutTest, ForgetReadLeavesBytesUnreadWithoutAnAnswer) {
     EXPECT_FALSE(read.answered());
     expect_idle_with("abcdef");
   }
+}
+
+// Polls have no share of a turn that could be used up for good.
+TEST_P(TimeoutTest, OfZeroGoesOnBeyondTheShareOfATurn) {
+  const std::string sent = pattern(1'000'000);
+  std::size_t given = 0;
+  std::string got;
+  ASSERT_TRUE(run_until([&] {
+    given += peer().send_some(std::string_view{sent}.substr(given));
+    const TestRead poll{stream(), ReadBytes{1000, true, 0s}};
+    if (poll.succeeded())
+      got += poll.text();
+    return got.size() == sent.size();
+  }));
+  EXPECT_EQ(got, sent);
 }
 
 } // namespace

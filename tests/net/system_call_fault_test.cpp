@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <dlfcn.h>
+#include <sys/sendfile.h>
 
 namespace squall {
 
@@ -73,6 +74,17 @@ extern "C" ssize_t sendmsg(int fd, const msghdr* message, int flags) {
     return original(fd, message, flags);
   if (fault->one_byte)
     return ::send(fd, message->msg_iov[0].iov_base, 1, flags);
+  errno = fault->error;
+  return -1;
+}
+
+extern "C" ssize_t sendfile(int fd, int file, off_t* offset, size_t size) {
+  static auto* const original = squall::system_function<ssize_t(int, int, off_t*, size_t)>("sendfile");
+  const auto* fault = squall::next_fault(fd);
+  if (fault == nullptr)
+    return original(fd, file, offset, size);
+  if (fault->one_byte)
+    return original(fd, file, offset, std::min<size_t>(size, 1));
   errno = fault->error;
   return -1;
 }

@@ -32,7 +32,8 @@
 // | test_typed_memoryview                       | none: Bytes has no elements                                       |
 // | TestStreamBuffer.test_small, .test_large    | TheWriteQueueGivesWhatWasAppended,                                |
 // |                                             | WriteQueue.BehavesLikeAStringWhateverIsDoneToIt                   |
-// | test_streaming_callback and its kin         | none: no streaming callback                                       |
+// | test_connection_closed, test_read_until_... | TornadoClient (tornado_client_test.cpp), and all else that        |
+// | test_connection_refused, test_pipe_iostream | connects, streams in chunks, or is on a pipe                      |
 // | test_delayed_close_callback                 | EveryByteIsDeliveredBeforeTheCloseCallback                        |
 // | test_read_callback_error                    | StreamExceptionTest.OfAReadsAnswerLeavesTheStreamUsable (Tornado  |
 // |                                             | closes the stream; an actor's handler does, too)                  |

@@ -14,7 +14,8 @@
 // | writes are unbounded                                  | WritesAreBoundedByDefault,                                   |
 // |                                                       | WriteTest.IsRefusedBeyondTheLimitAndQueuesNothing            |
 // | a search begins anew with every arrival               | ASearchLooksAtNoByteAgain, ReadMatch.SearchesNoByteTwice...  |
-// | reads without max_bytes take 100 MiB                  | AReadIsBoundedByTheBufferOfItsStream                         |
+// | reads without max_bytes take 100 MiB                  | AReadIsBoundedByTheBufferOfItsStream,                        |
+// |                                                       | AReadWithoutMaxBytesHasTheStreamsOwn                         |
 // | an overflow is thrown, failed or passed over,         | OutcomeMatrix.HoldsHoweverTheBytesArrive                     |
 // | depending on timing                                   |                                                              |
 // | max_bytes always closes the stream                    | KeepTest.KeepsBytesAndStreamBeyondMaxBytes                   |
@@ -143,6 +144,29 @@ TEST_P(WeakSpotTest, CutDataIsNeverTakenForWhole) {
     const TestRead part{stream(), ReadUntilClose{}};
     EXPECT_TRUE(part.text().starts_with("abcdefgh")) << "the part is there for who wants it";
   }
+  set_log_level(LogLevel::info);
+}
+
+TEST_P(WeakSpotTest, AReadWithoutMaxBytesHasTheStreamsOwn) {
+  set_log_level(LogLevel::warning);
+  for (const ReadRequest& request :
+       {ReadRequest{ReadUntil{"\n"}}, ReadRequest{ReadUntilRegex{Regex{"\n"}}}}) {
+    relink({.default_max_bytes = 10});
+    TestRead exact{stream(), request};
+    peer().send("123456789\n");
+    await(exact);
+    EXPECT_EQ(exact.text(), "123456789\n");
+    TestRead beyond{stream(), request};
+    peer().send("1234567890\n");
+    await(beyond);
+    EXPECT_EQ(beyond.error().reason, CloseReason::limit);
+    EXPECT_EQ(beyond.error().real_error, StreamErrc::unsatisfiable_read);
+  }
+  relink({.default_max_bytes = 10});
+  TestRead of_its_own{stream(), ReadUntil{"\n", 11}};
+  peer().send("1234567890\n");
+  await(of_its_own);
+  EXPECT_EQ(of_its_own.text(), "1234567890\n");
   set_log_level(LogLevel::info);
 }
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace squall {
 
@@ -19,6 +20,10 @@ enum class AddressFamily : std::uint8_t {
 };
 
 struct Endpoint {
+  Endpoint() = default;
+  Endpoint(std::string address_, std::uint16_t port_, AddressFamily family_)
+      : address{std::move(address_)}, port{port_}, family{family_} {}
+
   std::string address;    ///< "127.0.0.1", "::1", a path; empty for an unnamed unix peer
   std::uint16_t port = 0; ///< 0 for unix sockets
   AddressFamily family = AddressFamily::unspec;

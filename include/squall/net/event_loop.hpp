@@ -87,6 +87,8 @@ public:
   /// Does nothing when it is not armed.
   void cancel() noexcept;
   [[nodiscard]] bool armed() const noexcept { return loop_ != nullptr; }
+  /// What it was armed for last.
+  [[nodiscard]] TimePoint when() const noexcept { return when_; }
 
 private:
   friend class TimerQueue;

@@ -20,7 +20,7 @@ public:
   /// Takes over a descriptor that is open for reading.
   explicit File(Socket descriptor) : descriptor_{std::make_shared<const Socket>(std::move(descriptor))} {}
 
-  /// Opens a file for reading. @throws std::system_error naming `path`
+  /// Opens a file for reading, without waiting. @throws std::system_error naming `path`
   static File open(const std::string& path);
 
   /// -1 where there is no file.

@@ -8,7 +8,8 @@
 //
 // Threads    A stream belongs to the thread of its loop; every call, and the end of the last handle, happens
 //            there.
-// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes.
+// Ownership  An IOStream is a handle; copies share the stream. It closes when its last handle goes. An operation with a
+//            callback holds a handle until it has called.
 // Order      One read at a time: a second is refused with StreamErrc::already_reading. Writes leave in order.
 //            When a stream closes, its pending read is answered first, then its writes, then the close
 //            callback.
@@ -29,7 +30,6 @@
 #include <squall/net/stream_requests.hpp>
 #include <squall/net/transport.hpp>
 
-#include <coroutine>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -88,13 +88,17 @@ public:
   using ReadCallback = std::function<void(Result<Bytes>)>;
   using WriteCallback = std::function<void(Result<void>)>;
   using EventCallback = std::function<void(Result<void>)>;
-  /// Takes one chunk; the next is read when it calls `accept`, which it may do at once, later, or never.
+  /// Takes one chunk; the next is read when it calls `accept`, at once or later, on the loop's thread. When it lets
+  /// every copy of `accept` go without a call, the read ends with StreamErrc::cancelled.
   using ChunkCallback = std::function<void(Bytes chunk, std::function<void()> accept)>;
 
   IOStream() noexcept = default; ///< no stream: only assignment, operator bool and the destructor may be used
 
   /// A stream on a connected socket. @throws std::system_error when the system refuses to watch it
   IOStream(EventLoop& loop, Socket socket, const StreamOptions& options = {});
+
+  /// As above, with options that many streams share (share_options).
+  IOStream(EventLoop& loop, Socket socket, std::shared_ptr<const StreamOptions> options);
 
   /// A stream on a transport of your own. @throws std::system_error as watch() of the transport
   IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options = {});
@@ -124,8 +128,7 @@ public:
 
   // -- in coroutines: co_await each; nothing starts before that, but for write
 
-  /// Any read: co_await stream.read(squall::ReadUntil{.delimiter = "\n", .timeout = 5s}). The calls below are
-  /// short for it.
+  /// Any read: co_await stream.read(squall::ReadUntil{"\n", 4096, 5s}). The calls below are short for it.
   /// @returns (awaited) Bytes
   /// @throws (awaited) StreamClosedError; TimeoutError and CancelledError, which leave every byte unread;
   ///         StreamUsageError for a second read; and what the request names
@@ -161,7 +164,8 @@ public:
   /// See Peek. @throws also StreamBufferFullError
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
-  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on.
+  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on. Name `address` before,
+  /// as the request of read().
   /// @returns (awaited) this stream
   /// @throws (awaited) StreamClosedError: the stream closed; StreamUsageError
   [[nodiscard]] ConnectAwaitable connect(Endpoint address, std::string server_hostname = {},
@@ -182,11 +186,11 @@ public:
   [[nodiscard]] EventAwaitable wait_writable(Timeout timeout = no_timeout);
 
   /// Waits until the peer has ended its side (StreamOptions::half_close; without it that is the close) or the stream
-  /// closed. @throws (awaited) TimeoutError
+  /// closed. It is no read: an orderly end that nobody reads shows as EndNotice says. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_end(Timeout timeout = no_timeout);
 
-  /// Waits until the stream is closed and what was pending is answered; error() says why. @throws (awaited)
-  /// TimeoutError
+  /// Waits until the stream is closed and what was pending is answered; error() says why. How soon a stream that nobody
+  /// reads notices: as wait_end. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_closed(Timeout timeout = no_timeout);
 
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
@@ -335,7 +339,8 @@ public:
   void set_nodelay(bool value) noexcept;
 
   /// Probes of the idle connection; see KeepAlive. Does nothing where there is no such thing, and on a closed stream.
-  void set_keep_alive(const KeepAlive& keep_alive) noexcept;
+  /// @throws std::bad_alloc on a stream that is not connected yet
+  void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] EventLoop& loop() const noexcept;
 
@@ -346,226 +351,6 @@ private:
   StreamCore* core_ = nullptr;
 };
 
-/// What the two forms of an awaited read share. Destroying it while it waits cancels the read.
-class ReadOperation : private ReadCompletion {
-public:
-  ReadOperation(const ReadOperation&) = delete;
-  ReadOperation& operator=(const ReadOperation&) = delete;
-
-  [[nodiscard]] bool await_ready() const noexcept { return false; }
-  bool await_suspend(std::coroutine_handle<> waiter);
-
-protected:
-  ReadOperation(const IOStream& stream, ReadRequest request)
-      : stream_{stream}, request_{std::move(request)} {}
-  ~ReadOperation();
-
-  IOStream stream_;
-  ReadRequest request_;
-  std::coroutine_handle<> waiter_;
-  std::optional<Result<Bytes>> result_;
-
-private:
-  void on_read(Result<Bytes> result) override;
-};
-
-/// co_await returns Result<Bytes>.
-class [[nodiscard]] ReadResultAwaitable final : public ReadOperation {
-public:
-  Result<Bytes> await_resume() { return std::move(*result_); }
-
-private:
-  friend class ReadAwaitable;
-  using ReadOperation::ReadOperation;
-};
-
-/// co_await returns Bytes or throws.
-class [[nodiscard]] ReadAwaitable final : public ReadOperation {
-public:
-  Bytes await_resume() { return std::move(*result_).value(); }
-
-  /// The same read, not throwing.
-  [[nodiscard]] ReadResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
-
-private:
-  friend class IOStream;
-  using ReadOperation::ReadOperation;
-};
-
-/// co_await returns Result<std::size_t>.
-class [[nodiscard]] ReadIntoResultAwaitable final : public ReadOperation {
-public:
-  Result<std::size_t> await_resume() {
-    if (!*result_)
-      return result_->error();
-    return (*result_)->size();
-  }
-
-private:
-  friend class ReadIntoAwaitable;
-  using ReadOperation::ReadOperation;
-};
-
-/// co_await returns std::size_t or throws.
-class [[nodiscard]] ReadIntoAwaitable final : public ReadOperation {
-public:
-  std::size_t await_resume() { return result_->value().size(); }
-
-  /// The same read, not throwing.
-  [[nodiscard]] ReadIntoResultAwaitable as_result() && { return {stream_, std::move(request_)}; }
-
-private:
-  friend class IOStream;
-  using ReadOperation::ReadOperation;
-};
-
-/// co_await returns std::optional<Bytes>, or throws.
-class [[nodiscard]] ChunkAwaitable final : public ReadOperation {
-public:
-  std::optional<Bytes> await_resume();
-
-private:
-  friend class ChunkReader;
-  explicit ChunkAwaitable(ChunkReader& reader);
-  ChunkReader& reader_;
-};
-
-/// The chunks of one ReadChunks, one after the other. Must outlive the chunk that is awaited.
-class [[nodiscard]] ChunkReader {
-public:
-  /// @returns (awaited) the next chunk, at least one byte; nothing after the last
-  /// @throws (awaited) StreamClosedError, TimeoutError, CancelledError, StreamUsageError: what was not returned is
-  ///         unread, and next() may be called again
-  [[nodiscard]] ChunkAwaitable next();
-
-private:
-  friend class IOStream;
-  friend class ChunkAwaitable;
-  ChunkReader(const IOStream& stream, const ReadChunks& request) : stream_{stream}, request_{request} {}
-  IOStream stream_;
-  ReadChunks request_;
-};
-
-/// What the two forms of an awaited write share. Destroying it does not take the write back.
-class WriteOperation : private WriteCompletion {
-public:
-  WriteOperation(const WriteOperation&) = delete;
-  WriteOperation& operator=(const WriteOperation&) = delete;
-
-  [[nodiscard]] bool await_ready();
-  void await_suspend(std::coroutine_handle<> waiter);
-
-protected:
-  /// `strict`: it is done only when the system took everything.
-  WriteOperation(const IOStream& stream, std::uint64_t end, std::optional<StreamError> refused,
-                 Timeout timeout, bool strict)
-      : stream_{stream}, end_{end}, error_{refused}, timeout_{timeout}, strict_{strict} {}
-  WriteOperation(WriteOperation&& other) noexcept;
-  ~WriteOperation();
-
-  Result<void> take_result() {
-    awaited_ = true;
-    return error_ ? Result<void>{*error_} : Result<void>{};
-  }
-
-  IOStream stream_;
-  std::uint64_t end_; ///< the write is done when this many bytes have left the stream
-  std::optional<StreamError> error_;
-  Timeout timeout_;
-  std::coroutine_handle<> waiter_;
-  bool strict_;
-  bool awaited_ = false;
-
-private:
-  void on_write(Result<void> result) override;
-};
-
-/// co_await returns Result<void>.
-class WriteResultAwaitable final : public WriteOperation {
-public:
-  Result<void> await_resume() { return take_result(); }
-
-private:
-  friend class WriteAwaitable;
-  explicit WriteResultAwaitable(WriteOperation&& other) noexcept : WriteOperation{std::move(other)} {}
-};
-
-/// co_await returns nothing or throws.
-class WriteAwaitable final : public WriteOperation {
-public:
-  void await_resume() { take_result().value(); }
-
-  /// The same write, not throwing.
-  [[nodiscard]] WriteResultAwaitable as_result() && { return WriteResultAwaitable{std::move(*this)}; }
-
-private:
-  friend class IOStream;
-  using WriteOperation::WriteOperation;
-};
-
-/// What the forms of an awaited event share. Destroying it while it waits forgets the wait.
-class EventOperation : private EventCompletion {
-public:
-  EventOperation(const EventOperation&) = delete;
-  EventOperation& operator=(const EventOperation&) = delete;
-
-  [[nodiscard]] bool await_ready() const noexcept { return false; }
-  bool await_suspend(std::coroutine_handle<> waiter);
-
-protected:
-  using Request = std::variant<StreamEvent, Connect, StartTLS>;
-  EventOperation(const IOStream& stream, Request request, Timeout timeout)
-      : stream_{stream}, request_{std::move(request)}, timeout_{timeout} {}
-  ~EventOperation();
-
-  IOStream stream_;
-  Request request_;
-  Timeout timeout_;
-  std::coroutine_handle<> waiter_;
-  std::optional<Result<void>> result_;
-
-private:
-  void on_event(Result<void> result) override;
-};
-
-/// co_await returns Result<void>.
-class [[nodiscard]] EventResultAwaitable final : public EventOperation {
-public:
-  Result<void> await_resume() { return *result_; }
-
-private:
-  friend class EventAwaitable;
-  friend class ConnectAwaitable;
-  using EventOperation::EventOperation;
-};
-
-/// co_await returns nothing or throws.
-class [[nodiscard]] EventAwaitable final : public EventOperation {
-public:
-  void await_resume() { result_->value(); }
-
-  /// The same, not throwing.
-  [[nodiscard]] EventResultAwaitable as_result() && { return {stream_, std::move(request_), timeout_}; }
-
-private:
-  friend class IOStream;
-  using EventOperation::EventOperation;
-};
-
-/// co_await returns the stream or throws.
-class [[nodiscard]] ConnectAwaitable final : public EventOperation {
-public:
-  IOStream await_resume() {
-    result_->value();
-    return stream_;
-  }
-
-  /// The same, not throwing.
-  [[nodiscard]] EventResultAwaitable as_result() && { return {stream_, std::move(request_), timeout_}; }
-
-private:
-  friend class IOStream;
-  using EventOperation::EventOperation;
-};
-
 } // namespace squall
+
+#include <squall/net/stream_awaitables.hpp> // what the calls above return

@@ -8,6 +8,8 @@
 // "aaa", and `a+b` all of "aaab". Patterns whose match depends on what follows it ($, \z, \b, \B) can never
 // be decided so and are refused.
 //
+// `^` and `\A` mean the place where the read begins: the first unread byte. With (?m) `^` means behind a newline, too.
+//
 // A pattern is matched against bytes, not UTF-8 characters; `.` matches every byte but a newline ((?s): every
 // byte).
 //
@@ -34,7 +36,7 @@ namespace squall {
 class RegexProgress {
   friend class Automaton;
   std::uint32_t row_ = 0;
-  std::optional<std::vector<std::uint32_t>> branches_;
+  std::unique_ptr<std::vector<std::uint32_t>> branches_;
 };
 
 class Regex {

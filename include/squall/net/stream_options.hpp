@@ -3,16 +3,18 @@
 // stream_options.hpp: the limits of one stream.
 //
 // Units      Sizes are bytes.
-// Lifetime   A stream copies its options when it is made; changing them later changes new streams only.
+// Lifetime   A stream takes a copy of its options when it is made; changing them later changes new streams only.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
+#include <memory>
 #include <optional>
 
 namespace squall {
 
-/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7).
+/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7). Values out of bounds are ignored
+/// by the system.
 struct KeepAlive {
   std::chrono::seconds idle{60};     ///< without traffic until the first probe (TCP_KEEPIDLE); 1 to 32767
   std::chrono::seconds interval{10}; ///< between two probes (TCP_KEEPINTVL); 1 to 32767
@@ -28,6 +30,10 @@ struct StreamOptions {
   /// Upper bound of the unread bytes that a stream keeps; at least 2. A read that would need more fails and
   /// closes the stream (CloseReason::limit, real error StreamErrc::buffer_full).
   std::size_t max_buffer_size = 100 * 1024 * 1024;
+
+  /// The max_bytes of a read_until or read_until_regex that names none, for protection against a peer that never
+  /// ends its line; 0: max_buffer_size, as in Tornado.
+  std::size_t default_max_bytes = 0;
 
   /// Size of one read from the transport; at least 1. The effective value is at most max_buffer_size / 2.
   std::size_t read_chunk_size = 64 * 1024;
@@ -51,7 +57,8 @@ struct StreamOptions {
   /// on, and the stream closes when shutdown_write has ended its own side, too.
   bool half_close = false;
 
-  /// Closes the stream (CloseReason::timed_out) when no byte has been received or sent for so long; 0: never.
+  /// Closes the stream (CloseReason::timed_out) when no byte has been received or sent for so long since it was
+  /// connected; 0: never. Bytes that nobody reads are not received: who holds a peer back for longer is idle, too.
   std::chrono::milliseconds idle_timeout{0};
 
   /// TCP_NODELAY: true sends small writes at once. Squall gathers the writes of a turn itself, so that
@@ -62,5 +69,8 @@ struct StreamOptions {
   /// Probes of an idle connection; none: no probes. Ignored where the transport is not TCP.
   std::optional<KeepAlive> keep_alive = std::nullopt;
 };
+
+/// Options that many streams share, which saves each a copy. @throws std::bad_alloc
+[[nodiscard]] std::shared_ptr<const StreamOptions> share_options(const StreamOptions& options);
 
 } // namespace squall

@@ -3,6 +3,9 @@
 // stream_requests.hpp: what can be asked of a stream, as plain structs: the same for a call on an IOStream
 // and for a message to a stream actor.
 //
+// Requests that own something have constructors, so that they can be made inside a co_await: there g++ 12 destroys the
+// members of a temporary aggregate twice (docs/decisions/0009-requests-have-constructors.md).
+//
 // Ownership  Requests own their bytes.
 // Units      Sizes are bytes.
 #pragma once
@@ -55,6 +58,10 @@ struct ReadBytes {
 /// while it reads, so that it may be let go at any time; bytes of a read that fails are unread again, and
 /// what is in the buffer then means nothing.
 struct ReadInto {
+  ReadInto() = default;
+  explicit ReadInto(MutableBytes buffer_, bool partial_ = false, Timeout timeout_ = no_timeout)
+      : buffer{std::move(buffer_)}, partial{partial_}, timeout{timeout_} {}
+
   MutableBytes buffer;
   bool partial = false;
   Timeout timeout = no_timeout;
@@ -66,8 +73,13 @@ struct ReadInto {
 ///        the stream closes, the bytes stay readable; with LimitPolicy::keep just these codes
 /// @error StreamErrc::invalid_argument for an empty delimiter; nothing was started
 struct ReadUntil {
+  ReadUntil() = default;
+  explicit ReadUntil(std::string delimiter_, std::optional<std::size_t> max_bytes_ = std::nullopt,
+                     Timeout timeout_ = no_timeout, LimitPolicy on_limit_ = LimitPolicy::close)
+      : delimiter{std::move(delimiter_)}, max_bytes{max_bytes_}, timeout{timeout_}, on_limit{on_limit_} {}
+
   std::string delimiter;                               ///< at least one byte
-  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: bounded by StreamOptions::max_buffer_size
+  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
   LimitPolicy on_limit = LimitPolicy::close;
 
@@ -77,8 +89,13 @@ struct ReadUntil {
 /// Reads up to and including the first match of `regex`; see Regex for what that is.
 /// @error as ReadUntil
 struct ReadUntilRegex {
+  ReadUntilRegex() = default;
+  explicit ReadUntilRegex(Regex regex_, std::optional<std::size_t> max_bytes_ = std::nullopt,
+                          Timeout timeout_ = no_timeout, LimitPolicy on_limit_ = LimitPolicy::close)
+      : regex{std::move(regex_)}, max_bytes{max_bytes_}, timeout{timeout_}, on_limit{on_limit_} {}
+
   Regex regex;
-  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: bounded by StreamOptions::max_buffer_size
+  std::optional<std::size_t> max_bytes = std::nullopt; ///< none: StreamOptions::default_max_bytes
   Timeout timeout = no_timeout;
   LimitPolicy on_limit = LimitPolicy::close;
 
@@ -143,6 +160,9 @@ using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntil
 ///         waits: the stream closes, since a part of `data` may be sent
 /// @error StreamErrc::write_ended after a ShutdownWrite; nothing was queued
 struct Write {
+  Write() = default;
+  explicit Write(Bytes data_, Timeout timeout_ = no_timeout) : data{std::move(data_)}, timeout{timeout_} {}
+
   Bytes data;
   Timeout timeout = no_timeout;
 
@@ -152,6 +172,10 @@ struct Write {
 /// Several pieces as one write: all of them are queued, or none; answered as Write of the last.
 /// @error as Write
 struct WritePieces {
+  WritePieces() = default;
+  explicit WritePieces(std::vector<Bytes> pieces_, Timeout timeout_ = no_timeout)
+      : pieces{std::move(pieces_)}, timeout{timeout_} {}
+
   std::vector<Bytes> pieces;
   Timeout timeout = no_timeout;
 
@@ -160,13 +184,19 @@ struct WritePieces {
 
 /// Queues a part of a regular file behind what is unsent; its bytes go from the system's cache to the connection
 /// (sendfile(2)) where the transport can do that, and take no place in the write buffer. Answered when the system took
-/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile.
+/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile; one whose size
+/// the system does not tell (under /proc) counts as empty.
 /// @error StreamErrc::file_failed when it cannot be opened or read (real error: the errno), or is no regular file
 ///        (EINVAL), or ends before the part does (ENODATA); nothing was queued
 /// @error StreamErrc::closed with CloseReason::transport_error when reading fails later (ENODATA: the file became
 ///        shorter), since a part may be sent
 /// @error StreamErrc::closed and write_ended as Write
 struct WriteFile {
+  WriteFile() = default;
+  explicit WriteFile(std::variant<std::string, File> file_, std::uint64_t offset_ = 0,
+                     std::optional<std::uint64_t> count_ = std::nullopt, Timeout timeout_ = no_timeout)
+      : file{std::move(file_)}, offset{offset_}, count{count_}, timeout{timeout_} {}
+
   std::variant<std::string, File> file;              ///< a path, or an open file
   std::uint64_t offset = 0;                          ///< where the part begins
   std::optional<std::uint64_t> count = std::nullopt; ///< of bytes; none: up to the end that the file has now
@@ -184,6 +214,10 @@ struct WriteFile {
 /// @error StreamErrc::already_connected, invalid_argument for what is no such address, and server_hostname where TLS
 ///        verifies its peer and `server_hostname` is no name; nothing was started
 struct Connect {
+  Connect() = default;
+  explicit Connect(Endpoint address_, std::string server_hostname_ = {}, Timeout timeout_ = no_timeout)
+      : address{std::move(address_)}, server_hostname{std::move(server_hostname_)}, timeout{timeout_} {}
+
   Endpoint address;
   std::string server_hostname = {};
   Timeout timeout = no_timeout;
@@ -202,6 +236,11 @@ struct Connect {
 ///        for the other side, or the transport knows no TLS; StreamErrc::server_hostname when the context verifies a
 ///        name and `server_hostname` is none. The stream is as it was
 struct StartTLS {
+  StartTLS() = default;
+  StartTLS(bool server_side_, TLSContext context_, std::string server_hostname_ = {}, Timeout timeout_ = no_timeout)
+      : server_side{server_side_}, context{std::move(context_)}, server_hostname{std::move(server_hostname_)},
+        timeout{timeout_} {}
+
   bool server_side = false;
   TLSContext context;
   std::string server_hostname = {}; ///< of the server: what its certificate must be for; clients only

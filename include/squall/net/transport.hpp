@@ -37,7 +37,7 @@ struct IoSlice {
 /// What one attempt to read or write did.
 struct IoResult {
   enum class Status : unsigned char {
-    done,        ///< `size` bytes were moved, at least one
+    done,        ///< `size` bytes were moved, at least one; a write of none counts as would_block
     would_block, ///< nothing can be moved now; readiness will be told
     crossed, ///< as would_block, but it waits for the other direction: a read for writability, a write for
              ///< readability (TLS may have to answer before it can go on)
@@ -69,7 +69,7 @@ public:
   /// The descriptor, or -1 where there is none (then override watch and unwatch, too).
   [[nodiscard]] virtual int fileno() const noexcept = 0;
 
-  /// Closes the descriptor. The stream calls it once, after unwatch.
+  /// Closes the descriptor. The stream calls it once, after unwatch, also when watch() failed.
   virtual void close_fd() noexcept = 0;
 
   /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are there, also
