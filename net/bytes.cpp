@@ -11,14 +11,32 @@ namespace squall {
 
 namespace detail {
 
+namespace {
+
+/// The system copies to and from whole cache lines faster; worth the padding where much is copied.
+constexpr std::size_t cache_line = 64;
+constexpr std::size_t padding_of(std::size_t capacity) noexcept {
+  return capacity >= 16 * 1024 ? cache_line - sizeof(Block) : 0;
+}
+
+} // namespace
+
 Block* Block::make(std::size_t capacity) {
-  void* memory = ::operator new(sizeof(Block) + capacity);
-  return new (memory) Block{capacity};
+  const std::size_t padding = padding_of(capacity);
+  char* memory =
+      static_cast<char*>(padding == 0 ? ::operator new(sizeof(Block) + capacity)
+                                      : ::operator new (cache_line + capacity, std::align_val_t{cache_line}));
+  return new (memory + padding) Block{capacity};
 }
 
 void Block::destroy(Block* block) noexcept {
+  const std::size_t padding = padding_of(block->capacity_);
+  char* memory = reinterpret_cast<char*>(block) - padding;
   block->~Block();
-  ::operator delete(block);
+  if (padding == 0)
+    ::operator delete(memory);
+  else
+    ::operator delete (memory, std::align_val_t{cache_line});
 }
 
 } // namespace detail

@@ -50,7 +50,7 @@ ReadIntoAwaitable IOStream::read_into(MutableBytes buffer, bool partial, Timeout
 
 ReadAwaitable IOStream::read_until(std::string_view delimiter, std::optional<std::size_t> max_bytes,
                                    Timeout timeout, LimitPolicy on_limit) {
-  return {*this, ReadUntil{std::string{delimiter}, max_bytes, timeout, on_limit}};
+  return {*this, std::in_place_type<ReadUntil>, std::string{delimiter}, max_bytes, timeout, on_limit};
 }
 
 ReadAwaitable IOStream::read_until_regex(const Regex& regex, std::optional<std::size_t> max_bytes,

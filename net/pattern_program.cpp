@@ -200,7 +200,7 @@ private:
 
   /// Behind its "(". None: it sets flags of the rest of the group around it, as in "(?s)".
   std::optional<Code> group() {
-    constexpr int greatest_depth = 1000;
+    constexpr int greatest_depth = 200;
     const Flags outer = flags_;
     if (take_if("?")) {
       if (take_if("P<") || take_if("<"))

@@ -33,7 +33,7 @@ void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
   limit_error_ = StreamErrc::buffer_full;
 }
 
-void ReadMatch::start(ReadRequest request, std::size_t max_buffer_size) noexcept {
+void ReadMatch::start(ReadRequest&& request, std::size_t max_buffer_size) noexcept {
   request_ = std::move(request);
   searched_ = 0;
   regex_progress_ = {};

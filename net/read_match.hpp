@@ -34,7 +34,7 @@ public:
   static std::optional<StreamErrc> check(const ReadRequest& request, std::size_t max_buffer_size) noexcept;
 
   /// Begins to match `request`, which check() has let pass. A match must end within `max_buffer_size`, too.
-  void start(ReadRequest request, std::size_t max_buffer_size) noexcept;
+  void start(ReadRequest&& request, std::size_t max_buffer_size) noexcept;
 
   /// Looks at all unread bytes; between two calls they may only have grown at their end.
   [[nodiscard]] Outcome find(std::string_view unread);

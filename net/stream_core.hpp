@@ -33,7 +33,7 @@ public:
   /// Closes the stream with its last handle.
   void deref() noexcept;
 
-  std::optional<Result<Bytes>> start_read(ReadRequest request, ReadCompletion& completion);
+  std::optional<Result<Bytes>> start_read(ReadRequest&& request, ReadCompletion& completion);
   /// Forgets the read of `completion`.
   void forget_read(ReadCompletion& completion) noexcept;
   /// Ends the pending read, if there is one, with `code`.
@@ -50,7 +50,7 @@ public:
   void forget_wait(EventCompletion& completion) noexcept;
 
   /// Queues a write and tells the position of its end, or refuses it.
-  std::optional<StreamError> queue_write(Bytes data, std::uint64_t& end);
+  std::optional<StreamError> queue_write(Bytes&& data, std::uint64_t& end);
   std::optional<StreamError> queue_pieces(std::vector<Bytes> pieces, std::uint64_t& end);
   std::optional<StreamError> queue_file(const WriteFile& request, std::uint64_t& end);
   /// True when the write that ends at `end` is done, or may be answered before the end of the turn: the
@@ -121,11 +121,11 @@ private:
     int exceptions_;
   };
   /// Runs one of the functions below in a phase of the loop.
+  template <void (StreamCore::*step)()>
   struct Task final : LoopTask {
-    Task(StreamCore& owner, void (StreamCore::*step)()) noexcept : core{owner}, function{step} {}
-    void run_task() override { (core.*function)(); }
+    explicit Task(StreamCore& owner) noexcept : core{owner} {}
+    void run_task() override { (core.*step)(); }
     StreamCore& core;
-    void (StreamCore::*function)();
   };
   struct PendingWait {
     StreamEvent event;
@@ -224,8 +224,8 @@ private:
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
   std::unique_ptr<Timer> handshake_timer_; ///< only with TLS
-  Task deferred_task_{*this, &StreamCore::run_deferred};
-  Task flush_task_{*this, &StreamCore::flush};
+  Task<&StreamCore::run_deferred> deferred_task_{*this};
+  Task<&StreamCore::flush> flush_task_{*this};
 
   std::error_code real_error_;
   CloseReason reason_ = CloseReason::none;

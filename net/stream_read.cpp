@@ -12,7 +12,7 @@
 
 namespace squall {
 
-std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest request, ReadCompletion& completion) {
+std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadCompletion& completion) {
   check_thread();
   if (reader_ != nullptr)
     return StreamError{StreamErrc::already_reading, CloseReason::none, {}};

@@ -9,7 +9,7 @@
 namespace squall {
 
 inline constexpr std::uint32_t operations_per_turn = 128;
-inline constexpr std::size_t bytes_per_turn = 256 * 1024;
+inline constexpr std::size_t bytes_per_turn = 1024 * 1024;
 
 /// What a close may still send, which has no later turn.
 inline constexpr std::size_t most_at_close = 4 * 1024 * 1024;

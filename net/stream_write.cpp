@@ -49,9 +49,14 @@ std::uint64_t StreamCore::queued() {
   return unsent_.end();
 }
 
-std::optional<StreamError> StreamCore::queue_write(Bytes data, std::uint64_t& end) {
-  if (auto refused = refuse_write(data.size()))
-    return refused;
+std::optional<StreamError> StreamCore::queue_write(Bytes&& data, std::uint64_t& end) {
+  const std::size_t room = options_->max_write_buffer_size - unsent_.memory_size();
+  if (closed_ || write_end_wanted_ || data.size() > room) { // seldom
+    if (auto refused = refuse_write(data.size()))
+      return refused;
+  } else {
+    check_thread();
+  }
   unsent_.append(std::move(data));
   end = queued();
   return std::nullopt;

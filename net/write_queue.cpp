@@ -7,7 +7,7 @@
 
 namespace squall {
 
-void WriteQueue::append(Bytes data) {
+void WriteQueue::append(Bytes&& data) {
   if (data.empty())
     return;
   const std::size_t count = data.size();

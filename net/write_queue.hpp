@@ -40,7 +40,7 @@ public:
   [[nodiscard]] std::uint64_t end() const noexcept { return sent_ + size_; }
 
   /// @throws std::bad_alloc; nothing is queued then
-  void append(Bytes data);
+  void append(Bytes&& data);
   void append_file(FileRange range);
 
   /// The range of a file that is to be sent next, or null when bytes are.

@@ -109,7 +109,7 @@ void check_read(FuzzedDataProvider& data) {
   const auto* bytes = std::get_if<ReadBytes>(&request);
   const bool partial = bytes != nullptr && bytes->partial;
   ReadMatch matcher;
-  matcher.start(request, limits.max_buffer_size);
+  matcher.start(ReadRequest{request}, limits.max_buffer_size);
   std::size_t arrived = 0;
   for (const std::size_t piece : pieces) {
     arrived = std::min(arrived + piece, input.size());

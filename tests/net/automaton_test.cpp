@@ -54,7 +54,7 @@ TEST(Automaton, RefusesAPatternThatIsTooLarge) {
   std::string deep(1'100'000, '(');
   std::fill(deep.begin() + 550'000, deep.end(), ')');
   EXPECT_THROW(Regex{deep}, std::invalid_argument) << "not a stack overflow";
-  std::string nested = std::string(1001, '(') + 'a' + std::string(1001, ')');
+  std::string nested = std::string(201, '(') + 'a' + std::string(201, ')');
   EXPECT_THROW(Regex{nested}, std::invalid_argument);
   EXPECT_NO_THROW(Regex{nested.substr(1, nested.size() - 2)});
 }

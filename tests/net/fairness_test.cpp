@@ -15,7 +15,7 @@ namespace {
 using namespace testing_support;
 
 constexpr int operations_per_turn = 128; // as io_stream.hpp says
-constexpr std::size_t bytes_per_turn = 256 * 1024;
+constexpr std::size_t bytes_per_turn = 1024 * 1024;
 
 class FairnessTest : public testing::Test {
 protected:

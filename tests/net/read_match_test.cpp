@@ -22,7 +22,7 @@ using Kind = ReadMatch::Outcome::Kind;
 ReadMatch::Outcome match(const ReadRequest& request, std::string_view input,
                          const std::vector<std::size_t>& ends) {
   ReadMatch matcher;
-  matcher.start(request, greatest_buffer);
+  matcher.start(ReadRequest{request}, greatest_buffer);
   ReadMatch::Outcome outcome{Kind::wants_more};
   for (std::size_t end : ends) {
     outcome = matcher.find(input.substr(0, end));

@@ -297,7 +297,7 @@ TEST(WeakSpot, ASearchLooksAtNoByteAgain) {
        {ReadRequest{ReadUntil{"\r\n\r\n"}}, ReadRequest{ReadUntilRegex{Regex{"\r?\n\r?\n"}}}}) {
     SCOPED_TRACE("read of kind " + std::to_string(request.index()));
     ReadMatch match;
-    match.start(request, 64 * 1024 * 1024);
+    match.start(ReadRequest{request}, 64 * 1024 * 1024);
     std::string unread;
     for (int i = 0; i < 256; ++i) {
       unread.append(piece, 'x');

@@ -136,7 +136,7 @@ TEST(WriteQueue, BehavesLikeAStringWhateverIsDoneToIt) {
       const Bytes data = what == 0 ? Bytes{std::string(size, static_cast<char>('a' + i % 20))}
                                    : source.slice(offset = (offset + size < 1000 ? offset : 0), size);
       offset += what == 0 ? 0 : size;
-      queue.append(data);
+      queue.append(Bytes{data});
       model += data;
     } else if (what < 9) {
       const std::size_t size = up_to(std::min<std::size_t>(model.size(), 60));

@@ -16,7 +16,7 @@
 // Lifetime   The stream, with its unread bytes, lives on after the close: reads go on until nothing is left.
 //            When its loop ends it closes (CloseReason::shutting_down); from then on only the state,
 //            start_read and the end of the handles may be used.
-// Fairness   A stream that has done its share of a turn (128 reads and writes, or 256 KiB) goes on in the
+// Fairness   A stream that has done its share of a turn (128 reads and writes, or 1 MiB) goes on in the
 //            next, behind the others.
 // Units      Sizes are bytes.
 #pragma once

@@ -30,6 +30,10 @@ public:
 protected:
   ReadOperation(const IOStream& stream, ReadRequest request)
       : stream_{stream}, request_{std::move(request)} {}
+  /// Makes the request in place.
+  template <class Request, class... Args>
+  ReadOperation(const IOStream& stream, std::in_place_type_t<Request> type, Args&&... args)
+      : stream_{stream}, request_{type, std::forward<Args>(args)...} {}
   ~ReadOperation();
 
   IOStream stream_;
