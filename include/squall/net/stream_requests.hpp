@@ -237,9 +237,10 @@ struct Connect {
 ///        name and `server_hostname` is none. The stream is as it was
 struct StartTLS {
   StartTLS() = default;
-  StartTLS(bool server_side_, TLSContext context_, std::string server_hostname_ = {}, Timeout timeout_ = no_timeout)
-      : server_side{server_side_}, context{std::move(context_)}, server_hostname{std::move(server_hostname_)},
-        timeout{timeout_} {}
+  StartTLS(bool server_side_, TLSContext context_, std::string server_hostname_ = {},
+           Timeout timeout_ = no_timeout)
+      : server_side{server_side_}, context{std::move(context_)},
+        server_hostname{std::move(server_hostname_)}, timeout{timeout_} {}
 
   bool server_side = false;
   TLSContext context;
