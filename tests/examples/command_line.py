@@ -92,8 +92,9 @@ class CommandLine:
     def test_check_of_the_configurations_of_the_examples(self):
         paths = glob.glob(os.path.join(SOURCE_FOLDER, "examples", "*.json"))
         self.assertIn(f"{self.example}.json", map(os.path.basename, paths))
+        support.make_certificates(os.path.join(self.folder, "certificates"))
         for path in paths:
-            done = self.run_example("--check", "--config", path)
+            done = self.run_example("--check", "--config", path, cwd=self.folder)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_all_mistakes_at_once(self):
