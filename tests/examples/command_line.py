@@ -40,8 +40,8 @@ class CommandLine:
             file.write(content if isinstance(content, str) else json.dumps(content))
         return path
 
-    def run_example(self, *arguments):
-        return support.run_example(self.example, *arguments)
+    def run_example(self, *arguments, **options):
+        return support.run_example(self.example, *arguments, **options)
 
     def assert_refused(self, *arguments, saying=(), status=2):
         """Ends at once, silent on standard output and with each of `saying` on standard error."""
