@@ -71,6 +71,11 @@ public:
   };
 
   void add(LoopActor& actor) noexcept;
+  /// Calls `function` with each actor that has not ended; none may come or end meanwhile. On the loop's thread.
+  template <class F>
+  void for_each_actor(F function) {
+    actors_.for_each(function);
+  }
   void add_handler(const caf::strong_actor_ptr& handler);
   void remove_handler(caf::actor_id id) noexcept;
 

@@ -97,6 +97,31 @@ void read_stream(const ConfigValue& value, StreamOptions& target) {
        {"keep_alive", [&](const ConfigValue& v) { read_keep_alive(v, target.keep_alive); }}});
 }
 
+void read_limits(const ConfigValue& value, ListenerLimits& target) {
+  using V = ConfigValue;
+  constexpr std::uint64_t most_connections = 1'000'000'000;
+  std::string answer;
+  const std::size_t problems = value.problems.size();
+  read_object(
+      value,
+      {{"max_connections", [&](const V& v) { read_whole(v, target.max_connections, 0, most_connections); }},
+       {"max_connections_per_ip",
+        [&](const V& v) { read_whole(v, target.max_connections_per_ip, 0, most_connections); }},
+       {"max_accept_rate", [&](const V& v) { read_whole(v, target.max_accept_rate, 0, most_connections); }},
+       {"accepts_per_turn", [&](const V& v) { read_whole(v, target.accepts_per_turn, 1, 65536); }},
+       {"when_full",
+        [&](const V& v) {
+          read_choice(
+              v, target.when_full,
+              std::array<Choice<WhenFull>, 3>{
+                  {{"queue", WhenFull::queue}, {"reset", WhenFull::reset}, {"answer", WhenFull::answer}}});
+        }},
+       {"full_answer", [&](const V& v) { read_text(v, answer, "what to send"); }}});
+  target.full_answer = Bytes{answer};
+  if (target.when_full == WhenFull::answer && answer.empty() && value.problems.size() == problems)
+    value.refuse(R"("when_full": "answer" without "full_answer")", R"("full_answer": what to send)");
+}
+
 void read_level(const ConfigValue& value, LogLevel& target) {
   read_choice(value, target,
               std::array<Choice<LogLevel>, 5>{{{"debug", LogLevel::debug},
@@ -127,6 +152,8 @@ void read_server(const ConfigValue& value, ServerConfig& target) {
                          read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)");
                        }},
                       {"stream", [&](const V& v) { read_stream(v, target.stream); }},
+                      {"limits", [&](const V& v) { read_limits(v, target.limits); }},
+                      {"drain_timeout", [&](const V& v) { read_time(v, target.drain_timeout); }},
                       {"log", [&](const V& v) { read_log(v, target.log); }}});
   for (std::size_t i = 0; i < target.listen.size(); ++i)
     target.listen[i].accept.tls = own_tls[i].value_or(tls);

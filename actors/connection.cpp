@@ -21,12 +21,12 @@ std::string failure_of(const caf::error& reason) {
 } // namespace
 
 Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
-                       Endpoint peer, std::shared_ptr<ConnectionCounters> counters)
+                       Endpoint peer, std::shared_ptr<ListenerState> listener, std::uint64_t id)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
-      counters_{std::move(counters)} {
+      listener_{std::move(listener)}, id_{id}, began_at_{loop().now()} {
   stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
-  if (counters_ != nullptr)
-    ++counters_->open;
+  if (listener_ != nullptr)
+    ++listener_->open;
 }
 
 Connection::~Connection() = default;
@@ -280,8 +280,8 @@ void Connection::handler_ended(const std::string& failure) {
   if (ended())
     return;
   if (!failure.empty()) {
-    if (counters_ != nullptr)
-      ++counters_->failed;
+    if (listener_ != nullptr)
+      ++listener_->failed;
     log_event(LogLevel::error, "handler_failed", "a handler failed; its stream closes",
               {{"peer", to_string(peer_)}, {"error", failure}});
   }
@@ -331,8 +331,11 @@ void Connection::on_end(const caf::error&) {
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   stream_ = IOStream{};
-  if (counters_ != nullptr)
-    --counters_->open;
+  if (listener_ == nullptr)
+    return;
+  if (listener_->draining)
+    ++listener_->ended_draining;
+  --listener_->open;
 }
 
 /// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
@@ -341,19 +344,84 @@ void Connection::after_end() {
     send_exit(handler, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
 }
 
-void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
-                      const TLSContext& tls, const std::shared_ptr<ConnectionCounters>& counters) {
+// -- for its listener
+
+ConnectionInfo Connection::connection_info() const {
+  ConnectionInfo info;
+  info.id = id_;
+  info.peer = peer_;
+  info.age = loop().now() - began_at_;
+  info.idle = std::max(Duration::zero(), loop().now() - stream_.last_activity());
+  info.bytes_received = stream_.bytes_received();
+  info.bytes_sent = stream_.bytes_sent();
+  info.unread_size = stream_.unread_size();
+  info.unsent_size = stream_.unsent_size();
+  info.closed = stream_.closed();
+  info.pending = stream_.pending_read();
+  const auto add = [&](bool pending, const char* name) {
+    if (pending)
+      info.pending.append(info.pending.empty() ? "" : ", ").append(name);
+  };
+  add(stream_.writing() && !stream_.closed(), "write");
+  add(!stream_.connected() && !stream_.closed(), "handshake");
+  if (const auto tls = stream_.tls_info()) {
+    info.tls_version = tls->version;
+    info.tls_cipher = tls->cipher;
+    info.tls_server_name = tls->server_name;
+    info.tls_alpn = tls->alpn;
+  }
+  return info;
+}
+
+void Connection::cut(CloseReason reason) {
+  const caf::strong_actor_ptr keep = strong_ref();
+  if (reason == CloseReason::aborted)
+    stream_.abort();
+  else
+    stream_.close(reason);
+  if (!ended()) // an answer may have ended it
+    quit(make_error(stream_.error()));
+}
+
+void Connection::close_if_idle() {
+  const bool waits = stream_.reading() && stream_.unread_size() == 0 && !stream_.writing() &&
+                     chunks_ == nullptr && pending_writes_.empty();
+  // A client that has just connected is about to ask.
+  if (ended() || stream_.closed() || !waits || stream_.bytes_received() + stream_.bytes_sent() == 0)
+    return;
+  const caf::strong_actor_ptr keep = strong_ref();
+  ++listener_->idle_draining;
+  stream_.close(CloseReason::draining);
+  end_with_stream();
+}
+
+void Connection::end_drain() {
+  if (ended())
+    return;
+  if (!stream_.closed()) // else close_if_idle has, or it was finished but for its handler
+    ++listener_->cut_draining;
+  const caf::strong_actor_ptr keep = strong_ref();
+  stream_.abort();
+  if (!ended())
+    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}}));
+}
+
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
+                      const Handler& handler) {
   if (unit->ending())
     return;
   try {
+    auto& [socket, peer, tls, id, place, listener, options] = connection;
     IOStream stream = tls ? IOStream{unit->loop(), std::move(socket), tls, options}
                           : IOStream{unit->loop(), std::move(socket), options};
-    make_loop_actor<Connection>(unit, std::move(stream), peer, counters)->serve(handler);
+    stream.keep_until_closed(std::move(place));
+    if (listener->draining)
+      stream.begin_drain();
+    make_loop_actor<Connection>(unit, std::move(stream), peer, listener, id)->serve(handler);
   } catch (const std::exception& error) {
-    ++counters->failed;
+    ++connection.listener->failed;
     log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"peer", to_string(peer)}, {"error", error.what()}});
+              {{"peer", to_string(connection.peer)}, {"error", error.what()}});
   }
 }
 

@@ -6,10 +6,10 @@
 #pragma once
 
 #include "actors/caf_compat.hpp"
+#include "actors/listener_state.hpp"
 #include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
 
-#include <atomic>
 #include <forward_list>
 #include <memory>
 
@@ -17,21 +17,29 @@ namespace squall {
 
 class CoroutineHost;
 
-/// What a listener counts. Any thread.
-struct ConnectionCounters {
-  std::atomic<std::uint64_t> open{0};
-  std::atomic<std::uint64_t> accepted{0};
-  std::atomic<std::uint64_t> failed{0};
-};
-
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
 public:
   Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
-             std::shared_ptr<ConnectionCounters> counters);
+             std::shared_ptr<ListenerState> listener, std::uint64_t id);
   ~Connection() override;
 
   /// Starts the handler. It may end the actor at once.
   void serve(const Handler& handler);
+
+  // -- for its listener
+
+  [[nodiscard]] bool is_of(const ListenerState& listener) const noexcept {
+    return listener_.get() == &listener;
+  }
+  [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
+  [[nodiscard]] ConnectionInfo connection_info() const;
+  /// Ends the actor and its handler; with CloseReason::aborted by a reset.
+  void cut(CloseReason reason);
+  void begin_drain() { stream_.begin_drain(); }
+  /// Closes the stream when its handler waits for a peer that has nothing under way.
+  void close_if_idle();
+  /// The time for draining is over.
+  void end_drain();
 
   [[nodiscard]] const char* name() const override { return "squall.stream"; }
   [[nodiscard]] StreamActor handle() const { return caf::actor_cast<StreamActor>(strong_ref()); }
@@ -80,7 +88,9 @@ private:
 
   IOStream stream_;
   Endpoint peer_;
-  std::shared_ptr<ConnectionCounters> counters_;
+  std::shared_ptr<ListenerState> listener_; ///< or nullptr
+  std::uint64_t id_;
+  TimePoint began_at_;
   StreamError close_error_{
       StreamErrc::closed, CloseReason::shutting_down, {}}; ///< of the stream, once the actor ended
 
@@ -97,10 +107,20 @@ private:
   caf::strong_actor_ptr handler_;
 };
 
+/// A connection that a listener has accepted.
+struct NewConnection {
+  Socket socket;
+  Endpoint peer;
+  TLSContext tls;
+  std::uint64_t id;
+  std::shared_ptr<const void> place; ///< see ListenerState
+  std::shared_ptr<ListenerState> listener;
+  std::shared_ptr<const StreamOptions> options;
+};
+
 /// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is
 /// logged and costs this connection.
-void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
-                      const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
-                      const TLSContext& tls, const std::shared_ptr<ConnectionCounters>& counters);
+void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
+                      const Handler& handler);
 
 } // namespace squall

@@ -41,6 +41,8 @@ bool Connection::wait_message(caf::mailbox_element& message) {
     return wait_for(StreamEvent::writable, take_content<AwaitWritable>(message).timeout);
   if (content.match_element<AwaitEnd>(0))
     return wait_for(StreamEvent::ended, take_content<AwaitEnd>(message).timeout);
+  if (content.match_element<AwaitDrain>(0))
+    return wait_for(StreamEvent::draining, take_content<AwaitDrain>(message).timeout);
   if (content.match_element<AwaitClose>(0))
     return wait_for(StreamEvent::closed, take_content<AwaitClose>(message).timeout);
   return false;

@@ -13,9 +13,20 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
                    std::shared_ptr<const LoopUnits> units, Handler handler, const ListenerOptions& options)
     : LoopActor{config, std::move(unit)}, units_{std::move(units)}, handler_{std::make_shared<const Handler>(
                                                                         std::move(handler))},
-      options_{share_options(options.stream)}, accept_{options.accept} {
+      options_{share_options(options.stream)}, accept_{options.accept}, limits_{options.limits} {
   if (accept_.tls && accept_.tls.side() != TLSSide::server)
     throw std::invalid_argument{"a listener needs a TLS context of a server, and this is one of a client"};
+  if (const std::string problem = check_limits(limits_); !problem.empty())
+    throw std::invalid_argument{problem};
+  accept_tokens_ = static_cast<double>(limits_.max_accept_rate);
+  tokens_counted_at_ = loop().now();
+  state_->on_room = [home = this->unit(), weak = caf::weak_actor_ptr{ctrl()}] {
+    home->post([weak] {
+      if (const caf::strong_actor_ptr self = weak.lock())
+        static_cast<Listener*>(self->get())->room_is_free();
+    });
+  };
+  publish_info();
 }
 
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
@@ -25,29 +36,61 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
                                            }} {}
 
 void Listener::on_message(caf::mailbox_element& message) {
-  auto& content = message.content();
-  const bool single = content.size() == 1;
-  Reply reply{message};
-  if (single && content.match_element<Listen>(0)) {
-    listen(std::move(reply), content.get_as<Listen>(0));
-  } else if (single && content.match_element<AddSockets>(0)) {
-    const auto& request = content.get_as<AddSockets>(0);
-    add_sockets(std::move(reply), request.sockets, request.accept);
-  } else if (single && content.match_element<AddSocket>(0)) {
-    const auto& request = content.get_as<AddSocket>(0);
-    add_sockets(std::move(reply), {request.socket}, request.accept);
-  } else if (single && content.match_element<ReloadTLS>(0)) {
-    reload_tls(std::move(reply));
-  } else if (single && content.match_element<ReplaceTLS>(0)) {
-    replace_tls(std::move(reply), content.get_as<ReplaceTLS>(0));
-  } else if (single && content.match_element<Stop>(0)) {
-    stop();
+  const bool single = message.content().size() == 1;
+  if (single && (socket_message(message) || connection_message(message)))
+    return;
+  if (single && message.content().match_element<Info>(0))
+    Reply{message}.deliver(*this, info());
+  else
+    Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
+}
+
+/// Does what a message about the sockets says, when it is one; else returns false.
+bool Listener::socket_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  const auto then_reply = [&](auto step) {
+    Reply reply{message};
+    step();
     reply.deliver(*this);
-  } else if (single && content.match_element<Info>(0)) {
-    reply.deliver(*this, info());
+  };
+  if (content.match_element<Listen>(0)) {
+    listen(Reply{message}, content.get_as<Listen>(0));
+  } else if (content.match_element<AddSockets>(0)) {
+    const auto& request = content.get_as<AddSockets>(0);
+    add_sockets(Reply{message}, request.sockets, request.accept);
+  } else if (content.match_element<AddSocket>(0)) {
+    const auto& request = content.get_as<AddSocket>(0);
+    add_sockets(Reply{message}, {request.socket}, request.accept);
+  } else if (content.match_element<ReloadTLS>(0)) {
+    reload_tls(Reply{message});
+  } else if (content.match_element<ReplaceTLS>(0)) {
+    replace_tls(Reply{message}, content.get_as<ReplaceTLS>(0));
+  } else if (content.match_element<Stop>(0)) {
+    then_reply([&] { stop(); });
+  } else if (content.match_element<Pause>(0)) {
+    then_reply([&] { pause(true); });
+  } else if (content.match_element<Resume>(0)) {
+    then_reply([&] { pause(false); });
   } else {
-    reply.deliver(*this, caf::make_error(caf::sec::unexpected_message));
+    return false;
   }
+  return true;
+}
+
+/// Does what a message about connections says, when it is one; else returns false.
+bool Listener::connection_message(caf::mailbox_element& message) {
+  const auto& content = message.content();
+  if (content.match_element<SetLimits>(0))
+    set_limits(Reply{message}, content.get_as<SetLimits>(0).limits);
+  else if (content.match_element<Connections>(0))
+    list_connections(Reply{message});
+  else if (content.match_element<CloseConnection>(0))
+    close_connection(Reply{message}, content.get_as<CloseConnection>(0));
+  else if (content.match_element<Drain>(0))
+    drain(Reply{message}, content.get_as<Drain>(0).deadline);
+  else
+    return false;
+  return true;
 }
 
 void Listener::listen(Reply reply, const Listen& request) {
@@ -68,6 +111,11 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
     reply.deliver(
         *this, make_error(ListenerErrc::cannot_listen,
                           "a listening socket needs a TLS context of a server, and this is one of a client"));
+    return;
+  }
+  if (!drain_replies_.empty()) {
+    reply.deliver(
+        *this, make_error(ListenerErrc::cannot_listen, "the listener drains; add sockets when that is over"));
     return;
   }
   std::vector<std::shared_ptr<Entry>> added;
@@ -91,7 +139,7 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
     listening.endpoints.push_back(socket.local_endpoint());
   }
   entries_.insert(entries_.end(), added.begin(), added.end());
-  publish_endpoints();
+  update_pause();
   reply.deliver(*this, std::move(listening));
 }
 
@@ -102,7 +150,7 @@ void Listener::stop() {
   }
   // One of them may be accepting just now: they go when the loop is out of it.
   unit()->post([gone = std::make_shared<decltype(entries_)>(std::exchange(entries_, {}))] { gone->clear(); });
-  publish_endpoints();
+  publish_info();
 }
 
 // -- TLS
@@ -152,40 +200,58 @@ void Listener::replace_tls(Reply reply, const ReplaceTLS& request) {
                                          : "two contexts of TLS for servers are needed"));
 }
 
-void Listener::publish_endpoints() {
-  const std::lock_guard lock{endpoints_mutex_};
-  endpoints_.clear();
+void Listener::publish_info() {
+  ListenerInfo now;
   for (const auto& entry : entries_)
-    endpoints_.push_back(entry->acceptor.socket().local_endpoint());
+    now.endpoints.push_back(entry->acceptor.socket().local_endpoint());
+  now.paused = paused_ || waits_for_room_ || rate_timer_.armed();
+  now.draining = !drain_replies_.empty();
+  now.limits = limits_;
+  const std::lock_guard lock{info_mutex_};
+  info_ = std::move(now);
 }
 
 ListenerInfo Listener::info() const {
   ListenerInfo result;
   {
-    const std::lock_guard lock{endpoints_mutex_};
-    result.endpoints = endpoints_;
+    const std::lock_guard lock{info_mutex_};
+    result = info_;
   }
-  result.connection_count = counters_->open;
-  result.accepted_count = counters_->accepted;
-  result.failed_count = counters_->failed;
+  result.connection_count = state_->open;
+  result.accepted_count = state_->accepted;
+  result.failed_count = state_->failed;
+  result.rejected_count = state_->rejected;
+  result.pause_count = state_->pauses;
   return result;
 }
 
 void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
-  ++counters_->accepted;
-  const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
-  if (target == unit()) {
-    spawn_connection(target, std::move(socket), peer, *handler_, options_, accept.tls, counters_);
+  const std::uint64_t id = ++state_->accepted;
+  auto place = full() ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
+  if (place == nullptr) {
+    reject(std::move(socket), peer, accept);
     return;
   }
-  const auto shared = std::make_shared<Socket>(std::move(socket)); // std::function wants what can be copied
-  target->post([=, handler = handler_, options = options_, tls = accept.tls, counters = counters_] {
-    spawn_connection(target, std::move(*shared), peer, *handler, options, tls, counters);
-  });
+  if (!spend_accept() || full())
+    update_pause();
+  const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
+  NewConnection connection{std::move(socket), peer, accept.tls, id, std::move(place), state_, options_};
+  if (target == unit()) {
+    spawn_connection(target, std::move(connection), *handler_);
+    return;
+  }
+  // std::function wants what can be copied.
+  const auto shared = std::make_shared<NewConnection>(std::move(connection));
+  target->post(
+      [target, shared, handler = handler_] { spawn_connection(target, std::move(*shared), *handler); });
 }
 
 void Listener::on_end(const caf::error&) {
+  drain_timer_.cancel();
+  rate_timer_.cancel();
   stop();
+  for (Reply& reply : std::exchange(drain_replies_, {}))
+    reply.deliver(*this, refusal());
   handler_ = nullptr; // handles to an ended listener do not keep what it refers to
 }
 

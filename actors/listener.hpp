@@ -6,6 +6,7 @@
 #pragma once
 
 #include "actors/connection.hpp"
+#include "actors/listener_state.hpp"
 #include <squall/net/acceptor.hpp>
 
 #include <memory>
@@ -17,6 +18,9 @@ namespace squall {
 
 /// The loops of an IOSystem.
 using LoopUnits = std::vector<std::shared_ptr<LoopUnit>>;
+
+/// What is wrong with `limits`; empty: nothing.
+std::string check_limits(const ListenerLimits& limits);
 
 class Listener final : public LoopActor {
 public:
@@ -42,21 +46,54 @@ private:
   void listen(Reply reply, const Listen& request);
   void add_sockets(Reply reply, const std::vector<ListeningSocket>& sockets,
                    const std::optional<AcceptOptions>& accept);
+  bool socket_message(caf::mailbox_element& message);
+  bool connection_message(caf::mailbox_element& message);
+
+  void pause(bool value);
+  void set_limits(Reply reply, const ListenerLimits& limits);
+  void update_pause();
+  [[nodiscard]] bool full() const noexcept;
+  bool spend_accept();
+  void room_is_free();
+  void reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
+
+  template <class F>
+  void for_each_connection(F function);
+  void list_connections(Reply reply);
+  void close_connection(Reply reply, const CloseConnection& request);
+  void drain(Reply reply, Duration deadline);
+  void accept_rest();
+  void check_drain();
+
   void reload_tls(Reply reply);
   void replace_tls(Reply reply, const ReplaceTLS& request);
   void stop();
-  void publish_endpoints();
+  void publish_info();
   void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
 
   std::shared_ptr<const LoopUnits> units_;
   std::size_t next_unit_ = 0;
   std::shared_ptr<const Handler> handler_;
   const std::shared_ptr<const StreamOptions> options_;
-  std::shared_ptr<ConnectionCounters> counters_ = std::make_shared<ConnectionCounters>();
+  std::shared_ptr<ListenerState> state_ = std::make_shared<ListenerState>();
   AcceptOptions accept_; ///< of what is added without its own
   std::vector<std::shared_ptr<Entry>> entries_;
-  mutable std::mutex endpoints_mutex_;
-  std::vector<Endpoint> endpoints_; ///< of entries_; guarded by endpoints_mutex_
+
+  ListenerLimits limits_;
+  bool paused_ = false;           ///< by Pause
+  bool waits_for_room_ = false;   ///< max_connections is reached
+  double accept_tokens_ = 0;      ///< connections that max_accept_rate lets in now
+  TimePoint tokens_counted_at_{}; ///< when accept_tokens_ was so many
+  Timer rate_timer_{[this] { update_pause(); }};
+  std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
+
+  std::vector<Reply> drain_replies_; ///< empty: no draining
+  TimePoint drain_deadline_{};
+  bool drain_cut_ = false; ///< the deadline has passed
+  Timer drain_timer_{[this] { check_drain(); }};
+
+  mutable std::mutex info_mutex_;
+  ListenerInfo info_; ///< what is not counted in state_; guarded by info_mutex_
 };
 
 } // namespace squall

@@ -30,7 +30,7 @@ static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>
 
 /// Who sends a signal to a process and to its group (timeout(1) does) sends it twice: that is no second
 /// signal.
-constexpr std::int64_t second_signal_after = 1000;
+constexpr std::int64_t second_signal_after = 100;
 
 std::int64_t monotonic_milliseconds() {
   timespec now{};
@@ -106,7 +106,8 @@ ProcessSignals::Wish ProcessSignals::wait() const {
   }
 }
 
-void run_until_terminated(TCPServer& server, const ProcessSignals& signals) {
+void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
+                          std::chrono::milliseconds drain_timeout) {
   while (signals.wait() == ProcessSignals::Wish::reload) {
     try {
       server.reload_tls();
@@ -115,6 +116,13 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals) {
       log_event(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay",
                 {{"error", error.what()}});
     }
+  }
+  if (drain_timeout > std::chrono::milliseconds::zero()) {
+    const Drained drained = server.drain(drain_timeout);
+    log_event(LogLevel::info, "drained", "the server has drained",
+              {{"finished", std::to_string(drained.finished)},
+               {"idle", std::to_string(drained.idle)},
+               {"cut", std::to_string(drained.cut)}});
   }
   server.shutdown();
 }

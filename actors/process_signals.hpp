@@ -8,15 +8,15 @@
 
 #include <squall/net/socket.hpp>
 
+#include <chrono>
 #include <csignal>
 
 namespace squall {
 
 class TCPServer;
 
-/// Holds the handlers of the signals while it lives; one at a time in a process. A SIGINT or SIGTERM that comes a
-/// second or more after the first ends the process at once: the way out of a shutdown that a handler holds
-/// up.
+/// Holds the handlers of the signals while it lives; one at a time in a process. A second SIGINT or SIGTERM ends the
+/// process at once, the way out of a shutdown that takes too long.
 class ProcessSignals {
 public:
   enum class Wish : unsigned char { terminate, reload };
@@ -37,7 +37,8 @@ private:
   struct sigaction old_term_ {};
 };
 
-/// Reloads what can be reloaded at each SIGHUP, logging what comes of it, and shuts the server down at the end.
-void run_until_terminated(TCPServer& server, const ProcessSignals& signals);
+/// Reloads what can be reloaded at each SIGHUP, logging what comes of it; drains the server and shuts it down at the end.
+void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
+                          std::chrono::milliseconds drain_timeout);
 
 } // namespace squall

@@ -103,9 +103,9 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   raise_descriptor_limit();
   try {
     const ProcessSignals signals; // from before the first line of output: who reads it may send one
-    server.configure({.io_threads = config.io_threads, .stream = config.stream});
+    server.configure({.io_threads = config.io_threads, .stream = config.stream, .limits = config.limits});
     listen_on_all(server, config.listen);
-    run_until_terminated(server, signals);
+    run_until_terminated(server, signals, config.drain_timeout);
     return exit_ok;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", argv[0], error.what());

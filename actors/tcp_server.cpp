@@ -39,7 +39,8 @@ public:
   struct Running {
     Running(Handler with, const ServerOptions& options)
         : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(
-                                                         std::move(with), {options.stream, options.accept})} {
+                                                         std::move(with),
+                                                         {options.stream, options.accept, options.limits})} {
       // Actors that handlers made and that live on must not keep the process.
       system.await_actors_before_shutdown(false);
     }
@@ -66,6 +67,19 @@ public:
       throw_if(failure);
       return reply;
     }
+  }
+
+  /// Tells the listener, and waits until it has done that, where this thread may wait.
+  template <class Message>
+  void tell(Message message) {
+    const auto lock = lock_shared();
+    if (!lock || !running)
+      return;
+    if (EventLoop::current() !=
+        nullptr) // this thread must not wait for the listener: it may be the one that runs it
+      caf::anon_send(running->listener, message);
+    else
+      ask<void>(message);
   }
 
   static void throw_if(const std::optional<caf::error>& failure) {
@@ -136,20 +150,47 @@ void TCPServer::reload_tls() {
     impl_->ask<void>(ReloadTLS{});
 }
 
-void TCPServer::stop() {
+void TCPServer::stop() { impl_->tell(Stop{}); }
+
+void TCPServer::pause() { impl_->tell(Pause{}); }
+
+void TCPServer::resume() { impl_->tell(Resume{}); }
+
+Drained TCPServer::drain(Duration deadline) {
+  const auto lock = impl_->lock_shared();
+  return lock && impl_->running ? impl_->ask<Drained>(Drain{deadline}) : Drained{};
+}
+
+void TCPServer::set_limits(const ListenerLimits& limits) {
+  if (const std::string problem = check_limits(limits); !problem.empty())
+    throw std::invalid_argument{problem};
+  const std::unique_lock lock{impl_->mutex};
+  impl_->options.limits = limits;
+  if (impl_->running)
+    impl_->ask<void>(SetLimits{limits});
+}
+
+std::vector<ConnectionInfo> TCPServer::connections() const {
+  const auto lock = impl_->lock_shared();
+  return lock && impl_->running ? impl_->ask<ConnectionList>(Connections{}).connections
+                                : std::vector<ConnectionInfo>{};
+}
+
+bool TCPServer::close_connection(std::uint64_t id, bool abort) {
   const auto lock = impl_->lock_shared();
   if (!lock || !impl_->running)
-    return;
-  if (EventLoop::current() !=
-      nullptr) // this thread must not wait for the listener: it may be the one that runs it
-    caf::anon_send(impl_->running->listener, Stop{});
-  else
-    impl_->ask<void>(Stop{});
+    return false;
+  try {
+    impl_->ask<void>(CloseConnection{id, abort});
+    return true;
+  } catch (const std::runtime_error&) { // there is no other failure
+    return false;
+  }
 }
 
 int TCPServer::run() {
   const ProcessSignals signals;
-  run_until_terminated(*this, signals);
+  run_until_terminated(*this, signals, impl_->options.drain_timeout);
   return 0;
 }
 

@@ -12,7 +12,6 @@ namespace squall {
 
 namespace {
 
-constexpr int accepts_per_turn = 16;
 constexpr std::chrono::milliseconds pause_time{100};
 
 /// What to do about an errno of accept4.
@@ -72,10 +71,29 @@ void Acceptor::stop() noexcept {
   loop_.unwatch(socket_.fd(), *this);
 }
 
+void Acceptor::set_paused(bool value) noexcept {
+  held_ = value;
+  if (!value && !stopped_)
+    loop_.defer(*this); // edges that came meanwhile are gone
+}
+
+int Acceptor::accept_rest(int most) {
+  int count = 0;
+  while (count < most && !stopped_ && socket_.fd() >= 0) {
+    socket_api::Accepted accepted = socket_api::accept(socket_.fd());
+    if (accepted.error != 0 && classify(accepted.error) != AcceptError::skip)
+      break;
+    ++count; // also what failed, so that it ends
+    if (accepted.error == 0)
+      hand_over(std::move(accepted));
+  }
+  return count;
+}
+
 void Acceptor::on_ready(Readiness) { run_task(); }
 
 void Acceptor::run_task() {
-  if (resume_timer_.armed())
+  if (held_ || resume_timer_.armed())
     return;
   if (std::exchange(turn_, loop_.turn()) == loop_.turn())
     loop_.defer(*this); // this turn had its batch
@@ -85,9 +103,11 @@ void Acceptor::run_task() {
 
 void Acceptor::accept_batch() {
   int failures = 0;
-  for (int i = 0; i < accepts_per_turn; ++i) {
+  for (int i = 0; i < accepts_per_turn_; ++i) {
     if (stopped_ || socket_.fd() < 0)
       return stop();
+    if (held_)
+      return;
     socket_api::Accepted accepted = socket_api::accept(socket_.fd());
     if (accepted.error == 0) {
       hand_over(std::move(accepted));
@@ -96,7 +116,7 @@ void Acceptor::accept_batch() {
     const AcceptError kind = classify(accepted.error);
     // A batch of nothing but failures, whatever they are, would go on for ever (a seccomp filter's EPERM, for
     // example).
-    if (kind == AcceptError::skip && ++failures < accepts_per_turn)
+    if (kind == AcceptError::skip && ++failures < accepts_per_turn_)
       continue;
     if (kind != AcceptError::drained)
       pause(accepted.error);

@@ -74,6 +74,8 @@ const char* to_string(CloseReason reason) noexcept {
     return "TLS failed";
   case CloseReason::tls_truncated:
     return "ended without close_notify";
+  case CloseReason::draining:
+    return "its listener drains";
   }
   return "unknown reason";
 }

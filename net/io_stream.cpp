@@ -95,6 +95,8 @@ EventAwaitable IOStream::wait_end(Timeout timeout) { return {*this, StreamEvent:
 
 EventAwaitable IOStream::wait_closed(Timeout timeout) { return {*this, StreamEvent::closed, timeout}; }
 
+EventAwaitable IOStream::wait_draining(Timeout timeout) { return {*this, StreamEvent::draining, timeout}; }
+
 WriteAwaitable IOStream::write_pieces(std::vector<Bytes> pieces, Timeout timeout) {
   std::uint64_t end = 0;
   const auto refused = core_->queue_pieces(std::move(pieces), end);
@@ -235,6 +237,18 @@ bool IOStream::connected() const noexcept { return core_->connected(); }
 std::optional<TLSInfo> IOStream::tls_info() const { return core_->tls_info(); }
 
 bool IOStream::writable() const noexcept { return core_->writable(); }
+
+void IOStream::begin_drain() noexcept { core_->begin_drain(); }
+
+bool IOStream::draining() const noexcept { return core_->draining(); }
+
+void IOStream::keep_until_closed(std::shared_ptr<const void> object) noexcept {
+  core_->keep_until_closed(std::move(object));
+}
+
+TimePoint IOStream::last_activity() const noexcept { return core_->last_activity(); }
+
+std::string IOStream::pending_read() const { return core_->pending_read(); }
 
 std::uint64_t IOStream::bytes_received() const noexcept { return core_->bytes_received(); }
 

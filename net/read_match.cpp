@@ -3,6 +3,8 @@
 // read_match.cpp
 #include "net/read_match.hpp"
 
+#include <squall/net/log.hpp>
+
 #include <algorithm>
 
 namespace squall {
@@ -88,5 +90,28 @@ ReadMatch::Outcome ReadMatch::find_match(const ReadUntilRegex& request, std::str
   searched_ = window.size();
   return {Kind::wants_more};
 }
+
+namespace {
+
+struct Describe {
+  std::string operator()(const ReadBytes& read) const {
+    return (read.partial ? "read_bytes up to " : "read_bytes ") + std::to_string(read.num_bytes);
+  }
+  std::string operator()(const ReadInto& read) const {
+    return "read_into " + std::to_string(read.buffer.size());
+  }
+  std::string operator()(const ReadUntil& read) const {
+    return "read_until \"" + escape_bytes(read.delimiter) + '"';
+  }
+  std::string operator()(const ReadUntilRegex& read) const {
+    return "read_until_regex \"" + escape_bytes(read.regex.pattern()) + '"';
+  }
+  std::string operator()(const ReadUntilClose&) const { return "read_until_close"; }
+  std::string operator()(const Peek& read) const { return "peek " + std::to_string(read.num_bytes); }
+};
+
+} // namespace
+
+std::string ReadMatch::describe() const { return std::visit(Describe{}, request_); }
 
 } // namespace squall

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -52,6 +53,9 @@ public:
     ReadInto* over = into();
     return over != nullptr ? std::exchange(over->buffer, MutableBytes{}) : MutableBytes{};
   }
+
+  /// The read, for people: "read_until "\n"".
+  [[nodiscard]] std::string describe() const;
 
   /// What an unsatisfiable read fails with, and whether its stream closes.
   [[nodiscard]] StreamErrc limit_error() const noexcept { return limit_error_; }

@@ -204,6 +204,7 @@ void StreamCore::release_transport() noexcept {
   Watcher::unlink();
   transport_->close_fd();
   transport_.reset();
+  kept_ = nullptr;
   flush_task_.unlink();
   unsent_.truncate(unsent_.begin());
 }
@@ -218,6 +219,16 @@ void StreamCore::finish_close() {
   if (const auto callback = std::exchange(close_callback_, nullptr))
     callback();
   answer_waits();
+}
+
+void StreamCore::keep_until_closed(std::shared_ptr<const void> kept) noexcept {
+  if (transport_ != nullptr)
+    kept_ = std::move(kept);
+}
+
+void StreamCore::begin_drain() noexcept {
+  draining_ = true;
+  loop_.defer(deferred_task_);
 }
 
 void StreamCore::set_close_callback(std::function<void()> callback, EndNotice notice) {

@@ -67,10 +67,9 @@ void StreamCore::begin_link() {
     transport_->set_keep_alive(*keep_alive_);
   else if (options_->keep_alive)
     transport_->set_keep_alive(*options_->keep_alive);
-  if (idle_timer_ == nullptr)
-    return;
   last_activity_ = loop_.now();
-  idle_timer_->start_after(loop_, options_->idle_timeout);
+  if (idle_timer_ != nullptr)
+    idle_timer_->start_after(loop_, options_->idle_timeout);
 }
 
 /// Nothing is read or written until the transport has done its handshake, which the loop's next phase begins.
@@ -204,6 +203,10 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
     return read_ended_ || closed_ ? done : std::nullopt;
   case StreamEvent::closed:
     return finished_ ? done : std::nullopt;
+  case StreamEvent::draining:
+    if (draining_)
+      return done;
+    return closed_ ? std::optional{Result<void>{error()}} : std::nullopt;
   case StreamEvent::handshaken:
     if (handshaken_)
       return done;

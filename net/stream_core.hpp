@@ -71,6 +71,9 @@ public:
   void set_end_callback(std::function<void()> callback);
   void set_close_callback(std::function<void()> callback, EndNotice notice);
   void set_nodelay(bool value) noexcept;
+  /// Tells those who wait for StreamEvent::draining, later in the turn.
+  void begin_drain() noexcept;
+  void keep_until_closed(std::shared_ptr<const void> kept) noexcept;
   void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] bool connected() const noexcept { return link_ == LinkState::connected && !closed_; }
@@ -85,6 +88,11 @@ public:
   }
   [[nodiscard]] std::optional<TLSInfo> tls_info() const {
     return transport_ ? transport_->tls_info() : std::nullopt;
+  }
+  [[nodiscard]] bool draining() const noexcept { return draining_; }
+  [[nodiscard]] TimePoint last_activity() const noexcept { return last_activity_; }
+  [[nodiscard]] std::string pending_read() const {
+    return reader_ != nullptr ? match_.describe() : std::string{};
   }
   [[nodiscard]] bool closed() const noexcept { return closed_; }
   [[nodiscard]] bool reading() const noexcept { return reader_ != nullptr; }
@@ -220,6 +228,7 @@ private:
 
   std::function<void()> close_callback_;
   std::unique_ptr<std::function<void()>> end_callback_; ///< apart, since few streams have one
+  std::shared_ptr<const void> kept_;                    ///< let go with the descriptor
   std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
@@ -248,7 +257,8 @@ private:
   bool read_crossed_ = false;  ///< a read waits until the transport is writable
   bool write_crossed_ = false; ///< a write waits until it is readable
   bool handshaken_ = false;    ///< nothing, or no handshake any more, stands before the first byte
-  bool paused_ = false;        ///< unsent bytes passed the high mark, and have not come down to the low one
+  bool draining_ = false;
+  bool paused_ = false; ///< unsent bytes passed the high mark, and have not come down to the low one
   LinkState link_ = LinkState::connected;
 
   std::uint32_t references_ = 1;

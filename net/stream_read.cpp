@@ -219,8 +219,7 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
   case IoResult::Status::done:
     received_ += result.size;
     bytes_received_ += result.size;
-    if (idle_timer_ != nullptr)
-      last_activity_ = loop_.now();
+    last_activity_ = loop_.turn_time();
     // A short read took all there was; what comes later is told. Only an end that was told already is still
     // there. So is what lies behind urgent data (tcp(7)).
     readable_ = result.size == wanted || result.more || hang_up_ || urgent_;

@@ -264,8 +264,7 @@ void StreamCore::send_unsent(std::size_t most) {
       paused_ = false;
       loop_.defer(deferred_task_); // which tells
     }
-    if (idle_timer_ != nullptr)
-      last_activity_ = loop_.now();
+    last_activity_ = loop_.turn_time();
     sent_now += result.size;
   }
 }

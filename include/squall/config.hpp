@@ -17,6 +17,7 @@
 #include <squall/net/tls_context.hpp>
 #include <squall/stream_messages.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -45,6 +46,8 @@ struct ServerConfig {
   std::vector<ListenOptions> listen{ListenOptions{}}; ///< from JSON 1 to 1024 entries
   std::size_t io_threads = 0; ///< at most 256 from JSON; 0: one per core that the process may use
   StreamOptions stream;       ///< of every accepted connection
+  ListenerLimits limits;
+  std::chrono::milliseconds drain_timeout{10'000}; ///< as ServerOptions::drain_timeout
   LogOptions log;
 };
 

@@ -9,6 +9,7 @@
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.
 // Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it.
+//            Link to a listener (caf::local_actor::link_to) to have it end with you.
 // Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text that
 //            names the address or the file.
 #pragma once
@@ -24,12 +25,18 @@
 
 namespace squall {
 
-using ListenerActor = TypedActor<caf::result<Listening>(Listen),     //
-                                 caf::result<Listening>(AddSockets), //
-                                 caf::result<Listening>(AddSocket),  //
-                                 caf::result<void>(Stop),            //
-                                 caf::result<void>(ReloadTLS),       //
-                                 caf::result<void>(ReplaceTLS),      //
+using ListenerActor = TypedActor<caf::result<Listening>(Listen),           //
+                                 caf::result<Listening>(AddSockets),       //
+                                 caf::result<Listening>(AddSocket),        //
+                                 caf::result<void>(Stop),                  //
+                                 caf::result<void>(Pause),                 //
+                                 caf::result<void>(Resume),                //
+                                 caf::result<Drained>(Drain),              //
+                                 caf::result<void>(SetLimits),             //
+                                 caf::result<ConnectionList>(Connections), //
+                                 caf::result<void>(CloseConnection),       //
+                                 caf::result<void>(ReloadTLS),             //
+                                 caf::result<void>(ReplaceTLS),            //
                                  caf::result<ListenerInfo>(Info)>;
 
 /// Runs in the stream actor: reads and writes are plain calls on the stream.
@@ -51,6 +58,7 @@ enum class HandlerPlacement : std::uint8_t {
 struct ListenerOptions {
   StreamOptions stream = {};
   AcceptOptions accept = {}; ///< of the sockets of Listen, and of those that are added without their own
+  ListenerLimits limits = {};
 };
 
 /// How to serve a connection: one of the three forms.

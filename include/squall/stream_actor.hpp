@@ -39,6 +39,7 @@ using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),        //
                                caf::result<void>(WriteFile),         //
                                caf::result<void>(AwaitWritable),     //
                                caf::result<void>(AwaitEnd),          //
+                               caf::result<void>(AwaitDrain),        //
                                caf::result<StreamError>(AwaitClose), //
                                caf::result<void>(ShutdownWrite),     //
                                caf::result<void>(Close),             //

@@ -91,6 +91,12 @@ struct AwaitEnd {
   friend bool operator==(const AwaitEnd&, const AwaitEnd&) = default;
 };
 
+/// Answered when the listener of the connection drains; see IOStream::begin_drain. @error StreamErrc::closed, timed_out
+struct AwaitDrain {
+  Timeout timeout = no_timeout;
+  friend bool operator==(const AwaitDrain&, const AwaitDrain&) = default;
+};
+
 /// Answered when the stream is closed, also when it is already, with a StreamError that says why. How soon a stream that
 /// nobody reads notices the peer's end: see IOStream::wait_closed. @error StreamErrc::timed_out
 struct AwaitClose {
@@ -201,6 +207,94 @@ struct Stop {
   friend bool operator==(const Stop&, const Stop&) = default;
 };
 
+/// Accepts no more until Resume; the sockets stay, connections wait in the kernel, up to the backlog.
+struct Pause {
+  friend bool operator==(const Pause&, const Pause&) = default;
+};
+struct Resume {
+  friend bool operator==(const Resume&, const Resume&) = default;
+};
+
+/// Ends a listener's work in an orderly way: closes its sockets after taking those who wait in the kernel, tells every
+/// handler (StreamEvent::draining, AwaitDrain), closes connections that are idle (a handler waits for the peer, nothing is
+/// unread or unsent, and bytes have passed before) as soon as they are, waits for the others, and cuts those that are left
+/// after `deadline`. Answered when no connection is left. Several at once are answered together, at the earliest deadline;
+/// sockets can be added again later.
+struct Drain {
+  Duration deadline{};
+  friend bool operator==(const Drain&, const Drain&) = default;
+};
+/// How the connections ended that a Drain found, or accepted.
+struct Drained {
+  std::uint64_t finished = 0; ///< by themselves
+  std::uint64_t idle = 0;     ///< closed, since they were idle
+  std::uint64_t cut = 0;      ///< at the deadline
+  friend bool operator==(const Drained&, const Drained&) = default;
+};
+
+/// What happens with a connection beyond a limit.
+enum class WhenFull : std::uint8_t {
+  queue, ///< it waits in the kernel, up to the backlog; beyond ListenerLimits::max_connections_per_ip, where only one
+  ///< client is to wait, it is reset
+  reset, ///< it is reset
+  answer, ///< it gets ListenerLimits::full_answer, through TLS where that is spoken, and its end; when 256 get theirs,
+  ///< the next is reset
+};
+
+/// 0: no limit.
+struct ListenerLimits {
+  std::uint64_t max_connections = 0; ///< never more at once, counting those that are closed and still send
+  /// For each IPv4 address and each IPv6 /64; those of unix sockets have no such limit.
+  std::uint64_t max_connections_per_ip = 0;
+  std::uint64_t max_accept_rate =
+      0; ///< connections a second, of which one second's may come at once; more wait in the kernel
+  std::uint64_t accepts_per_turn = 16; ///< of each socket, before other work has its turn; at least 1
+  WhenFull when_full = WhenFull::queue;
+  Bytes full_answer = {};
+};
+
+/// Uses other limits from now on. Connections that are open stay, and only those accepted under a
+/// max_connections_per_ip count for it. @error ListenerErrc::invalid_limits
+struct SetLimits {
+  SetLimits() = default;
+  explicit SetLimits(ListenerLimits limits_) : limits{std::move(limits_)} {}
+
+  ListenerLimits limits;
+};
+
+/// Asks a listener for its connections.
+struct Connections {
+  friend bool operator==(const Connections&, const Connections&) = default;
+};
+/// One of a listener's connections.
+struct ConnectionInfo {
+  std::uint64_t id = 0; ///< unique in the listener: 1 is the first that it accepted
+  Endpoint peer;
+  Duration age{};  ///< since it was accepted
+  Duration idle{}; ///< since bytes last moved
+  std::uint64_t bytes_received = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t unread_size = 0; ///< bytes
+  std::uint64_t unsent_size = 0; ///< bytes
+  std::string pending;           ///< "read_until \"\\n\"", "write", "handshake", several with ", "; or empty
+  bool closed = false;           ///< its stream is; the handler still runs
+  std::string tls_version;       ///< empty: plain, or the handshake is not done
+  std::string tls_cipher;
+  std::string tls_server_name;
+  std::string tls_alpn;
+};
+/// Ordered by id.
+struct ConnectionList {
+  std::vector<ConnectionInfo> connections;
+};
+
+/// Ends a connection; its handler ends with it. @error ListenerErrc::no_such_connection
+struct CloseConnection {
+  std::uint64_t id = 0;
+  bool abort = false; ///< with a reset
+  friend bool operator==(const CloseConnection&, const CloseConnection&) = default;
+};
+
 /// The addresses that a Listen, AddSockets or AddSocket added, with their real ports.
 struct Listening {
   std::vector<Endpoint> endpoints;
@@ -211,6 +305,11 @@ struct ListenerInfo {
   std::uint64_t connection_count = 0; ///< open now
   std::uint64_t accepted_count = 0;   ///< ever accepted
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
+  std::uint64_t rejected_count = 0;   ///< connections that a limit reset or answered
+  std::uint64_t pause_count = 0;      ///< how often a limit left connections in the kernel
+  bool paused = false;                ///< connections wait in the kernel now, by Pause or a limit
+  bool draining = false;
+  ListenerLimits limits = {};
 };
 
 // -- errors
@@ -220,6 +319,8 @@ enum class ListenerErrc : std::uint8_t {
   cannot_listen = 1,     ///< the system refused a socket or an address; nothing was added
   already_listening = 2, ///< a socket was added before; nothing was added
   cannot_reload = 3,     ///< TLS cannot be set up so; nothing has changed
+  no_such_connection = 4,
+  invalid_limits = 5, ///< nothing has changed
 };
 
 /// `error` as a message: code, reason and real error travel in it.
@@ -390,6 +491,10 @@ typename Inspector::result_type inspect(Inspector& f, AwaitClose& x) {
   return detail::inspect_timed(f, "squall::AwaitClose", x);
 }
 template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, AwaitDrain& x) {
+  return detail::inspect_timed(f, "squall::AwaitDrain", x);
+}
+template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, AwaitHandshake& x) {
   return detail::inspect_timed(f, "squall::AwaitHandshake", x);
 }
@@ -498,13 +603,70 @@ typename Inspector::result_type inspect(Inspector& f, Stop&) {
   return f(caf::meta::type_name("squall::Stop"));
 }
 template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Pause&) {
+  return f(caf::meta::type_name("squall::Pause"));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Resume&) {
+  return f(caf::meta::type_name("squall::Resume"));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Drain& x) {
+  std::int64_t deadline = x.deadline.count();
+  return f(caf::meta::type_name("squall::Drain"), deadline, caf::meta::load_callback([&] {
+             x.deadline = Duration{deadline};
+             return caf::error{};
+           }));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Drained& x) {
+  return f(caf::meta::type_name("squall::Drained"), x.finished, x.idle, x.cut);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ListenerLimits& x) {
+  auto when_full = static_cast<std::uint8_t>(x.when_full);
+  return f(caf::meta::type_name("squall::ListenerLimits"), x.max_connections, x.max_connections_per_ip,
+           x.max_accept_rate, x.accepts_per_turn, when_full, x.full_answer, caf::meta::load_callback([&] {
+             x.when_full = static_cast<WhenFull>(when_full);
+             return caf::error{};
+           }));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, SetLimits& x) {
+  return f(caf::meta::type_name("squall::SetLimits"), x.limits);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, Connections&) {
+  return f(caf::meta::type_name("squall::Connections"));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ConnectionInfo& x) {
+  std::int64_t age = x.age.count();
+  std::int64_t idle = x.idle.count();
+  return f(caf::meta::type_name("squall::ConnectionInfo"), x.id, x.peer, age, idle, x.bytes_received,
+           x.bytes_sent, x.unread_size, x.unsent_size, x.pending, x.closed, x.tls_version, x.tls_cipher,
+           x.tls_server_name, x.tls_alpn, caf::meta::load_callback([&] {
+             x.age = Duration{age};
+             x.idle = Duration{idle};
+             return caf::error{};
+           }));
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ConnectionList& x) {
+  return f(caf::meta::type_name("squall::ConnectionList"), x.connections);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, CloseConnection& x) {
+  return f(caf::meta::type_name("squall::CloseConnection"), x.id, x.abort);
+}
+template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, Listening& x) {
   return f(caf::meta::type_name("squall::Listening"), x.endpoints);
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
   return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
-           x.failed_count);
+           x.failed_count, x.rejected_count, x.pause_count, x.paused, x.draining, x.limits);
 }
 
 } // namespace squall
@@ -513,6 +675,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
 
 CAF_ADD_TYPE_ID(squall, (squall::Abort))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitClose))
+CAF_ADD_TYPE_ID(squall, (squall::AwaitDrain))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitEnd))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitHandshake))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitWritable))
@@ -521,12 +684,18 @@ CAF_ADD_TYPE_ID(squall, (squall::CancelRead))
 CAF_ADD_TYPE_ID(squall, (squall::Chunk))
 CAF_ADD_TYPE_ID(squall, (squall::Close))
 CAF_ADD_TYPE_ID(squall, (squall::CloseAfterFlush))
+CAF_ADD_TYPE_ID(squall, (squall::CloseConnection))
 CAF_ADD_TYPE_ID(squall, (squall::Connect))
+CAF_ADD_TYPE_ID(squall, (squall::ConnectionList))
+CAF_ADD_TYPE_ID(squall, (squall::Connections))
+CAF_ADD_TYPE_ID(squall, (squall::Drain))
+CAF_ADD_TYPE_ID(squall, (squall::Drained))
 CAF_ADD_TYPE_ID(squall, (squall::Endpoint))
 CAF_ADD_TYPE_ID(squall, (squall::Info))
 CAF_ADD_TYPE_ID(squall, (squall::Listen))
 CAF_ADD_TYPE_ID(squall, (squall::ListenerInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Listening))
+CAF_ADD_TYPE_ID(squall, (squall::Pause))
 CAF_ADD_TYPE_ID(squall, (squall::Peek))
 CAF_ADD_TYPE_ID(squall, (squall::ReadBytes))
 CAF_ADD_TYPE_ID(squall, (squall::ReadChunks))
@@ -535,8 +704,10 @@ CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilRegex))
 CAF_ADD_TYPE_ID(squall, (squall::Regex))
 CAF_ADD_TYPE_ID(squall, (squall::ReloadTLS))
+CAF_ADD_TYPE_ID(squall, (squall::Resume))
 CAF_ADD_TYPE_ID(squall, (squall::SendChunks))
 CAF_ADD_TYPE_ID(squall, (squall::SetKeepAlive))
+CAF_ADD_TYPE_ID(squall, (squall::SetLimits))
 CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
 CAF_ADD_TYPE_ID(squall, (squall::ShutdownWrite))
 CAF_ADD_TYPE_ID(squall, (squall::Stop))

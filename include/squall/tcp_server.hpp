@@ -18,6 +18,7 @@
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -30,6 +31,9 @@ struct ServerOptions {
   std::size_t io_threads = 0; ///< as IOOptions::io_threads
   StreamOptions stream = {};  ///< of every connection
   AcceptOptions accept = {};  ///< of every socket that is added without its own
+  ListenerLimits limits = {};
+  /// How long run() lets connections come to their end at SIGINT and SIGTERM; see drain(). 0: not at all.
+  std::chrono::milliseconds drain_timeout{10'000};
 };
 
 class TCPServer {
@@ -71,9 +75,26 @@ public:
   /// When called by handle_stream, it may return before the sockets are closed.
   void stop();
 
-  /// Waits for SIGINT or SIGTERM, then shuts down; SIGHUP is reload_tls(), and what it says goes to the log. Until it
-  /// returns, and not before, it holds the handlers of the three signals; a SIGINT or SIGTERM that comes a second or more
-  /// after the first ends the process at once. @returns the exit status: 0 @throws std::logic_error when another server of
+  /// Leaves connections in the kernel, and goes on; see Pause. When called by handle_stream, it may return before it is
+  /// done.
+  void pause();
+  void resume();
+
+  /// Ends the work in an orderly way and waits for that; see Drain. Not for handle_stream.
+  Drained drain(Duration deadline);
+
+  /// Changes the limits, also before the first of the calls above. @throws std::invalid_argument; nothing has changed
+  void set_limits(const ListenerLimits& limits);
+
+  /// A row for each connection, by age. Not for handle_stream.
+  [[nodiscard]] std::vector<ConnectionInfo> connections() const;
+
+  /// Ends one of them; see CloseConnection. @returns false when there is none. Not for handle_stream.
+  bool close_connection(std::uint64_t id, bool abort = false);
+
+  /// Waits for SIGINT or SIGTERM, then drains, for at most ServerOptions::drain_timeout, and shuts down; SIGHUP is reload_tls(), and what it says goes to the log. Until it
+  /// returns, and not before, it holds the handlers of the three signals; a second SIGINT or SIGTERM ends the process at
+  /// once, unless it comes less than 100 ms after the first. @returns the exit status: 0 @throws std::logic_error when another server of
   /// the process runs
   int run();
 

@@ -133,7 +133,8 @@ TEST_F(TLSListenerTest, ReloadReadsTheFilesOfNamesToo) {
   PemFolder other;
   other.issue_for("other first");
   TLSOptions options = tls_server_options(folder_.certificate(), folder_.key());
-  options.server_names = {{"other.example", TLSContext{tls_server_options(other.certificate(), other.key())}}};
+  options.server_names = {
+      {"other.example", TLSContext{tls_server_options(other.certificate(), other.key())}}};
   const TLSContext reloaded = TLSContext{options}.reload();
   EXPECT_TRUE(reloaded);
   const Endpoint server = listen_tls(echo, TLSContext{options});

@@ -37,6 +37,14 @@ public:
   Acceptor& operator=(const Acceptor&) = delete;
   ~Acceptor() { stop(); }
 
+  /// Leaves connections waiting in the kernel, or goes on; also from inside on_accept.
+  void set_paused(bool value) noexcept;
+
+  /// Accepts what waits in the kernel now, at most `most` connections, though it is paused. @returns how many
+  int accept_rest(int most);
+
+  void set_accepts_per_turn(int value) noexcept { accepts_per_turn_ = value; } ///< at least 1
+
   /// Ends accepting, also from inside on_accept. The socket stays open. Doing it twice is harmless.
   void stop() noexcept;
 
@@ -56,6 +64,8 @@ private:
   Timer resume_timer_;
   std::uint64_t turn_ = 0; ///< of the loop, when the last batch was accepted
   TimePoint paused_{};     ///< when it last had to pause
+  int accepts_per_turn_ = 16;
+  bool held_ = false; ///< by set_paused
   bool stopped_ = false;
 };
 

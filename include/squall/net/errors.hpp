@@ -52,6 +52,7 @@ enum class CloseReason : std::uint8_t {
                        ///< StreamOptions::idle_timeout
   tls_failed = 11,     ///< TLS failed: the handshake, the peer's certificate, or a record
   tls_truncated = 12,  ///< the connection ended without the close_notify of TLS: data may be cut
+  draining = 13,       ///< its listener drains, and it was idle, or the time for that was over
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;

@@ -150,6 +150,15 @@ public:
   /// The clock's time.
   [[nodiscard]] TimePoint now() const;
 
+  /// The clock's time when something first asked for it in this turn: cheaper than now(). On the loop's thread.
+  [[nodiscard]] TimePoint turn_time() const {
+    if (turn_time_of_ != turn_) {
+      turn_time_ = now();
+      turn_time_of_ = turn_;
+    }
+    return turn_time_;
+  }
+
   /// Counts turns; for budgets that renew themselves with each.
   [[nodiscard]] std::uint64_t turn() const noexcept { return turn_; }
 
@@ -167,7 +176,9 @@ private:
   std::unique_ptr<Impl> impl_;
   IntrusiveList<LoopTask> deferred_;
   IntrusiveList<LoopTask> end_of_turn_;
-  std::uint64_t turn_ = 0;
+  std::uint64_t turn_ = 1;
+  mutable std::uint64_t turn_time_of_ = 0; ///< the turn of turn_time_
+  mutable TimePoint turn_time_{};
 };
 
 } // namespace squall

@@ -71,6 +71,13 @@ public:
     return static_cast<T*>(node);
   }
 
+  /// Calls `function` with each element, which must neither join nor leave a list meanwhile.
+  template <class F>
+  void for_each(F function) {
+    for (IntrusiveNode<T>* node = head_.next_; node != &head_; node = node->next_)
+      function(static_cast<T&>(*node));
+  }
+
   /// Moves everything of `other` behind what is here.
   void append(IntrusiveList& other) noexcept {
     if (other.empty())

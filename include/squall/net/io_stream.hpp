@@ -195,6 +195,10 @@ public:
   /// reads notices: as wait_end. @throws (awaited) TimeoutError
   [[nodiscard]] EventAwaitable wait_closed(Timeout timeout = no_timeout);
 
+  /// Waits until the listener of the connection drains: the handler should come to an end. See begin_drain.
+  /// @throws (awaited) StreamClosedError, TimeoutError
+  [[nodiscard]] EventAwaitable wait_draining(Timeout timeout = no_timeout);
+
   /// Queues `data` at once; see Write for when it is done. Await it to keep pace with the peer.
   /// @param timeout  counts while it waits; when it is over, the stream closes (CloseReason::timed_out),
   ///         since a part of `data` may be sent
@@ -321,6 +325,20 @@ public:
 
   /// Why it closed: code closed with reason and real error; CloseReason::none while it is open.
   [[nodiscard]] StreamError error() const noexcept;
+
+  /// Tells the handler that it should come to an end: wait(StreamEvent::draining) is answered, and draining() true. A
+  /// listener does it when it drains.
+  void begin_drain() noexcept;
+  [[nodiscard]] bool draining() const noexcept;
+
+  /// Keeps an object until the descriptor is closed, which may be after the stream is: while answered bytes are sent.
+  /// What was kept before is let go.
+  void keep_until_closed(std::shared_ptr<const void> object) noexcept;
+
+  /// When bytes last moved, or, before that, when the stream connected.
+  [[nodiscard]] TimePoint last_activity() const noexcept;
+  /// The read that is pending, for people: `read_until "\n"`; empty where none is.
+  [[nodiscard]] std::string pending_read() const;
 
   [[nodiscard]] bool
   connected() const noexcept; ///< it is connected, no handshake is under way, and it is not closed

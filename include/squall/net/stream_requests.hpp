@@ -256,6 +256,7 @@ enum class StreamEvent : std::uint8_t {
   writable,   ///< IOStream::writable
   ended,      ///< the peer ended its side, or the stream closed
   closed,     ///< the stream closed, and everything that was pending is answered
+  draining,   ///< IOStream::draining: its listener ends, and so should what the handler does
   handshaken, ///< the handshake of TLS is done, or there is none; also later, when the stream has closed
 };
 

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// listener_connections.cpp: what a listener says of its connections, and how it ends them.
+#include "actors/listener.hpp"
+
+#include <algorithm>
+
+namespace squall {
+
+namespace {
+
+/// How often idle connections are looked for while a listener drains.
+constexpr std::chrono::milliseconds drain_interval{10};
+
+/// Bounds what accept_rest takes while others go on connecting.
+constexpr int most_rest = 65536;
+
+} // namespace
+
+/// Runs `function` on each loop with its connections of this listener, which may end meanwhile.
+template <class F>
+void Listener::for_each_connection(F function) {
+  for (const auto& unit : *units_)
+    unit->post([unit, function, state = state_] {
+      std::vector<caf::strong_actor_ptr> found;
+      unit->for_each_actor([&](LoopActor& actor) {
+        if (const auto* connection = dynamic_cast<Connection*>(&actor))
+          if (connection->is_of(*state))
+            found.push_back(connection->strong_ref());
+      });
+      function(found);
+    });
+}
+
+namespace {
+
+/// Collects what the loops say, and answers when the last has.
+template <class T>
+struct Gathering {
+  Gathering(Reply to, std::size_t loops) : reply{std::move(to)}, missing{loops} {}
+  Reply reply;
+  std::size_t missing;
+  T found{};
+};
+
+} // namespace
+
+void Listener::list_connections(Reply reply) {
+  const auto gathering =
+      std::make_shared<Gathering<std::vector<ConnectionInfo>>>(std::move(reply), units_->size());
+  for_each_connection([gathering, self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
+    std::vector<ConnectionInfo> rows;
+    for (const caf::strong_actor_ptr& connection : connections)
+      rows.push_back(static_cast<Connection*>(connection->get())->connection_info());
+    auto& listener = *static_cast<Listener*>(self->get());
+    listener.unit()->post([gathering, self, &listener, rows = std::move(rows)] {
+      auto& all = gathering->found;
+      all.insert(all.end(), rows.begin(), rows.end());
+      if (--gathering->missing > 0)
+        return;
+      std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+      gathering->reply.deliver(listener, ConnectionList{std::move(all)});
+    });
+  });
+}
+
+void Listener::close_connection(Reply reply, const CloseConnection& request) {
+  const auto gathering = std::make_shared<Gathering<bool>>(std::move(reply), units_->size());
+  for_each_connection(
+      [gathering, request, self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
+        bool found = false;
+        for (const caf::strong_actor_ptr& actor : connections) {
+          auto& connection = *static_cast<Connection*>(actor->get());
+          if (connection.id() != request.id)
+            continue;
+          found = true;
+          connection.cut(request.abort ? CloseReason::aborted : CloseReason::local_close);
+        }
+        auto& listener = *static_cast<Listener*>(self->get());
+        listener.unit()->post([gathering, self, &listener, request, found] {
+          gathering->found = gathering->found || found;
+          if (--gathering->missing > 0)
+            return;
+          if (gathering->found)
+            gathering->reply.deliver(listener);
+          else
+            gathering->reply.deliver(listener, make_error(ListenerErrc::no_such_connection,
+                                                          "no open connection has the id " +
+                                                              std::to_string(request.id)));
+        });
+      });
+}
+
+// -- draining
+
+void Listener::drain(Reply reply, Duration deadline) {
+  const TimePoint until = loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
+  const bool begins = drain_replies_.empty();
+  drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
+  drain_replies_.push_back(std::move(reply));
+  if (begins) {
+    state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
+    drain_cut_ = false;
+    accept_rest();
+    stop();
+    state_->draining = true; // those that are on their way to their loop see it when they come there
+    for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
+      for (const caf::strong_actor_ptr& connection : connections)
+        static_cast<Connection*>(connection->get())->begin_drain();
+    });
+  }
+  check_drain();
+}
+
+/// Takes those that wait in the kernel: closing their listening socket would reset them.
+void Listener::accept_rest() {
+  int accepted = 0;
+  for (const auto& entry : entries_)
+    while (accepted < most_rest && !full() && entry->acceptor.accept_rest(1) > 0)
+      ++accepted;
+}
+
+void Listener::check_drain() {
+  const bool over = loop().now() >= drain_deadline_;
+  if (state_->open == 0 && (state_->places == 0 || over)) {
+    state_->draining = false;
+    // Of a closed stream that still sends the handler is done, but what it wrote is not.
+    const std::uint64_t sending = state_->places;
+    const std::uint64_t ended = state_->ended_draining;
+    const std::uint64_t idle = state_->idle_draining;
+    const std::uint64_t cut = std::min(state_->cut_draining + sending, ended - idle);
+    auto replies = std::exchange(drain_replies_, {});
+    publish_info();
+    for (Reply& reply : replies)
+      reply.deliver(*this, Drained{ended - idle - cut, idle, cut});
+    return;
+  }
+  if (over && !std::exchange(drain_cut_, true))
+    for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
+      for (const caf::strong_actor_ptr& connection : connections)
+        static_cast<Connection*>(connection->get())->end_drain();
+    });
+  else if (!over)
+    for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
+      for (const caf::strong_actor_ptr& connection : connections)
+        static_cast<Connection*>(connection->get())->close_if_idle();
+    });
+  drain_timer_.start_after(loop(), over ? Duration{drain_interval}
+                                        : std::min<Duration>(drain_interval, drain_deadline_ - loop().now()));
+}
+
+} // namespace squall

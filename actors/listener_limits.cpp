@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// listener_limits.cpp: whom a listener lets in, and when it leaves connections in the kernel.
+#include "actors/listener.hpp"
+
+#include <squall/net/log.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace squall {
+
+namespace {
+
+constexpr std::uint64_t most_accepts_per_turn = 65536;
+constexpr std::uint64_t most_accept_rate = 1'000'000'000;
+constexpr long most_rejecting = 256;
+constexpr std::chrono::seconds reject_time{2}; ///< for the handshake, the answer and its way
+
+} // namespace
+
+std::string check_limits(const ListenerLimits& limits) {
+  if (limits.accepts_per_turn < 1 || limits.accepts_per_turn > most_accepts_per_turn)
+    return "accepts_per_turn must be 1 to 65536";
+  if (limits.max_accept_rate > most_accept_rate)
+    return "max_accept_rate must be 0 (no limit) to 1000000000 connections a second";
+  if (limits.when_full == WhenFull::answer && limits.full_answer.empty())
+    return "when_full is answer, but full_answer is empty";
+  return {};
+}
+
+void Listener::pause(bool value) {
+  paused_ = value;
+  update_pause();
+}
+
+void Listener::set_limits(Reply reply, const ListenerLimits& limits) {
+  if (auto problem = check_limits(limits); !problem.empty()) {
+    reply.deliver(*this, make_error(ListenerErrc::invalid_limits, std::move(problem)));
+    return;
+  }
+  limits_ = limits;
+  accept_tokens_ = static_cast<double>(limits_.max_accept_rate);
+  tokens_counted_at_ = loop().now();
+  rate_timer_.cancel();
+  update_pause();
+  reply.deliver(*this);
+}
+
+bool Listener::full() const noexcept {
+  return limits_.max_connections > 0 && state_->places >= limits_.max_connections;
+}
+
+/// Counts an accepted connection for max_accept_rate. @returns false when the next has to wait
+bool Listener::spend_accept() {
+  if (limits_.max_accept_rate == 0)
+    return true;
+  const auto rate = static_cast<double>(limits_.max_accept_rate);
+  const TimePoint now = loop().turn_time();
+  const std::chrono::duration<double> passed = now - std::exchange(tokens_counted_at_, now);
+  accept_tokens_ = std::min(rate, accept_tokens_ + passed.count() * rate) - 1;
+  return accept_tokens_ >= 1;
+}
+
+/// Pauses the sockets, or lets them go on, as Pause and the limits say.
+void Listener::update_pause() {
+  const bool was_limited = waits_for_room_ || rate_timer_.armed();
+  waits_for_room_ = false;
+  if (full() && limits_.when_full == WhenFull::queue) {
+    state_->wants_room = true;
+    waits_for_room_ = full() || !state_->wants_room.exchange(false); // a place may have come back meanwhile
+  }
+  if (limits_.max_accept_rate > 0 && !rate_timer_.armed()) {
+    ++accept_tokens_;
+    if (!spend_accept()) { // until there is a whole one again
+      const double missing = (1 - accept_tokens_) / static_cast<double>(limits_.max_accept_rate);
+      rate_timer_.start_after(loop(), std::chrono::ceil<Duration>(std::chrono::duration<double>{missing}));
+    }
+  }
+  const bool limited = waits_for_room_ || rate_timer_.armed();
+  if (limited && !was_limited)
+    ++state_->pauses;
+  for (const auto& entry : entries_) {
+    entry->acceptor.set_accepts_per_turn(static_cast<int>(limits_.accepts_per_turn));
+    entry->acceptor.set_paused(paused_ || limited);
+  }
+  publish_info();
+}
+
+void Listener::room_is_free() {
+  if (!ended())
+    update_pause();
+}
+
+/// A connection beyond a limit.
+void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
+  ++state_->rejected;
+  log_event(LogLevel::warning, "connection_rejected", "a connection is beyond the limits of its listener",
+            {{"peer", to_string(peer)},
+             {"limit", full() ? "max_connections" : "max_connections_per_ip"},
+             {"connections", std::to_string(state_->places)}});
+  const bool answers = limits_.when_full == WhenFull::answer && rejecting_.use_count() <= most_rejecting;
+  StreamOptions options;
+  options.linger_timeout = reject_time;
+  IOStream stream = answers && accept.tls ? IOStream{loop(), std::move(socket), accept.tls, options}
+                                          : IOStream{loop(), std::move(socket), options};
+  if (!answers) {
+    stream.abort();
+    return;
+  }
+  stream.keep_until_closed(rejecting_);
+  stream.write(limits_.full_answer, [](Result<void>) {});
+  stream.close_after_flush(reject_time, [](Result<void>) {});
+}
+
+} // namespace squall

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// listener_state.hpp: what a listener and its connections share: counts, and places under its limits.
+//
+// Threads    Any, but for what says otherwise.
+// Ownership  Shared by the listener, its connections and their places; it outlives the listener.
+#pragma once
+
+#include <squall/net/endpoint.hpp>
+
+#include <atomic>
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+namespace squall {
+
+/// Whose connections are counted together: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has.
+struct ClientNetwork {
+  AddressFamily family;
+  std::uint64_t prefix;
+
+  /// None for a unix socket. An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is an IPv4 address.
+  static std::optional<ClientNetwork> of(const Endpoint& peer);
+
+  friend auto operator<=>(const ClientNetwork&, const ClientNetwork&) = default;
+};
+
+struct ListenerState : std::enable_shared_from_this<ListenerState> {
+  std::atomic<std::uint64_t> open{0}; ///< connections whose actor lives
+  std::atomic<std::uint64_t> accepted{0};
+  std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> rejected{0};
+  std::atomic<std::uint64_t> pauses{0};
+  std::atomic<std::uint64_t> places{0}; ///< descriptors: a closed stream keeps its own while it sends
+
+  std::atomic<bool> draining{false};
+  std::atomic<std::uint64_t> ended_draining{0}; ///< connections, since the draining began
+  std::atomic<std::uint64_t> idle_draining{0};  ///< of these, closed since they were idle
+  std::atomic<std::uint64_t> cut_draining{0};   ///< of these, cut
+
+  /// Called once, on the thread that gives a place back, after wants_room was set; set before there is a place.
+  std::function<void()> on_room;
+  std::atomic<bool> wants_room{false};
+
+  /// A place for a connection, given back when the last copy goes; null when `most_per_network` connections are open
+  /// from where `peer` is. 0: there is no such limit, and the connection is not counted for one.
+  std::shared_ptr<const void> take_place(const Endpoint& peer, std::uint64_t most_per_network);
+
+private:
+  struct Place;
+  bool count_in(const ClientNetwork& network, std::uint64_t most);
+  void count_out(const ClientNetwork& network) noexcept;
+
+  std::mutex networks_mutex_;
+  std::map<ClientNetwork, std::uint64_t> networks_; ///< guarded by networks_mutex_
+};
+
+} // namespace squall
