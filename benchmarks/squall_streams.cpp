@@ -3,18 +3,24 @@
 // squall_streams.cpp: what bench_raw_streams does, on IOStream: coroutines on an event loop, no actors.
 //
 //     bench_squall_streams sink|sink_into|source|relay
+//     bench_squall_streams echo|sink|source CERTIFICATE KEY
+//
+// With certificate and key it speaks TLS, as bench_raw_tls does. `echo` answers each line with itself.
 
+#include "descriptor_limit.hpp"
 #include "raw_socket.hpp"
 #include "server_program.hpp"
 #include "stream_protocol.hpp"
 #include <squall/net/acceptor.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/task.hpp>
+#include <squall/net/tls_context.hpp>
 
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <list>
+#include <optional>
 #include <stdexcept>
 #include <string_view>
 
@@ -84,6 +90,14 @@ Task<> source(IOStream stream) {
   co_await stream.close_after_flush(10s);
 }
 
+Task<> echo(IOStream stream) {
+  try {
+    for (;;)
+      co_await stream.write(co_await stream.read_until("\n"));
+  } catch (const squall::StreamClosedError&) {
+  }
+}
+
 /// One direction of a relay.
 Task<> pump(IOStream from, IOStream to) {
   for (;;) {
@@ -114,7 +128,8 @@ private:
 
 class Server {
 public:
-  explicit Server(std::string_view mode) : mode_{mode} {}
+  /// @param tls  empty: without TLS
+  explicit Server(std::string_view mode, squall::TLSContext tls) : mode_{mode}, tls_{std::move(tls)} {}
 
   std::uint16_t port() const { return acceptor_.socket().local_endpoint().port; }
 
@@ -126,8 +141,12 @@ public:
 
 private:
   void accept(squall::Socket socket) {
-    IOStream stream{loop_, std::move(socket), stream_options};
-    if (mode_ == "sink") {
+    const squall::StreamOptions& options = mode_ == "echo" ? squall::StreamOptions{} : stream_options;
+    const IOStream stream = tls_ ? IOStream{loop_, std::move(socket), tls_, options}
+                                 : IOStream{loop_, std::move(socket), options};
+    if (mode_ == "echo") {
+      start(echo(stream));
+    } else if (mode_ == "sink") {
       start(sink(stream));
     } else if (mode_ == "sink_into") {
       start(sink_into(stream));
@@ -147,8 +166,12 @@ private:
   }
 
   void start(Task<> task) {
-    tasks_.emplace_back(std::move(task), [this](std::exception_ptr error) { report(error); });
-    tasks_.back().start(context_);
+    const auto place = tasks_.emplace(tasks_.end());
+    place->emplace(std::move(task), [this, place](std::exception_ptr error) {
+      report(error);
+      tasks_.erase(place);
+    });
+    (*place)->start(context_);
   }
 
   void report(const std::exception_ptr& error) {
@@ -162,11 +185,12 @@ private:
   }
 
   std::string_view mode_;
+  squall::TLSContext tls_;
   bool failed_ = false;
   squall::EventLoop loop_;
   Termination termination_{loop_};
   squall::TaskContext context_{loop_};
-  std::list<squall::RunningTask> tasks_; // a run opens one connection: what has ended is left here
+  std::list<std::optional<squall::RunningTask>> tasks_;
   squall::Acceptor acceptor_{
       loop_, squall::bind_sockets(0, "127.0.0.1").front(),
       [this](squall::Socket socket, const squall::Endpoint&) { accept(std::move(socket)); }};
@@ -176,10 +200,15 @@ private:
 
 int main(int argc, char** argv) {
   try {
-    const std::string_view mode = argc == 2 ? argv[1] : "";
-    if (mode != "sink" && mode != "sink_into" && mode != "source" && mode != "relay")
-      throw std::invalid_argument("usage: bench_squall_streams sink|sink_into|source|relay");
-    Server server{mode};
+    const bool secure = argc == 4;
+    const std::string_view mode = argc == 2 || secure ? argv[1] : "";
+    const bool plain_only = mode == "sink_into" || mode == "relay";
+    if (mode != "sink" && mode != "source" && (secure ? mode != "echo" : !plain_only))
+      throw std::invalid_argument("usage: bench_squall_streams sink|sink_into|source|relay\n"
+                                  "       bench_squall_streams echo|sink|source CERTIFICATE KEY");
+    bench::raise_descriptor_limit();
+    Server server{mode, secure ? squall::TLSContext{squall::tls_server_options(argv[2], argv[3])}
+                               : squall::TLSContext{}};
     bench::announce(server.port());
     return server.run() ? 0 : 1;
   } catch (const std::exception& error) {
