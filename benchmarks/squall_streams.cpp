@@ -3,11 +3,10 @@
 // squall_streams.cpp: what bench_raw_streams does, on IOStream: coroutines on an event loop, no actors.
 //
 //     bench_squall_streams sink|sink_into|source|relay
-//     bench_squall_streams echo|sink|source CERTIFICATE KEY
+//     bench_squall_streams sink|source CERTIFICATE KEY
 //
-// With certificate and key it speaks TLS, as bench_raw_tls does. `echo` answers each line with itself.
+// With certificate and key it speaks TLS, as bench_raw_tls does.
 
-#include "descriptor_limit.hpp"
 #include "raw_socket.hpp"
 #include "server_program.hpp"
 #include "stream_protocol.hpp"
@@ -20,7 +19,6 @@
 #include <cstdio>
 #include <exception>
 #include <list>
-#include <optional>
 #include <stdexcept>
 #include <string_view>
 
@@ -90,14 +88,6 @@ Task<> source(IOStream stream) {
   co_await stream.close_after_flush(10s);
 }
 
-Task<> echo(IOStream stream) {
-  try {
-    for (;;)
-      co_await stream.write(co_await stream.read_until("\n"));
-  } catch (const squall::StreamClosedError&) {
-  }
-}
-
 /// One direction of a relay.
 Task<> pump(IOStream from, IOStream to) {
   for (;;) {
@@ -129,7 +119,7 @@ private:
 class Server {
 public:
   /// @param tls  empty: without TLS
-  explicit Server(std::string_view mode, squall::TLSContext tls) : mode_{mode}, tls_{std::move(tls)} {}
+  Server(std::string_view mode, squall::TLSContext tls) : mode_{mode}, tls_{std::move(tls)} {}
 
   std::uint16_t port() const { return acceptor_.socket().local_endpoint().port; }
 
@@ -141,12 +131,9 @@ public:
 
 private:
   void accept(squall::Socket socket) {
-    const squall::StreamOptions& options = mode_ == "echo" ? squall::StreamOptions{} : stream_options;
-    const IOStream stream = tls_ ? IOStream{loop_, std::move(socket), tls_, options}
-                                 : IOStream{loop_, std::move(socket), options};
-    if (mode_ == "echo") {
-      start(echo(stream));
-    } else if (mode_ == "sink") {
+    const IOStream stream = tls_ ? IOStream{loop_, std::move(socket), tls_, stream_options}
+                                 : IOStream{loop_, std::move(socket), stream_options};
+    if (mode_ == "sink") {
       start(sink(stream));
     } else if (mode_ == "sink_into") {
       start(sink_into(stream));
@@ -166,12 +153,8 @@ private:
   }
 
   void start(Task<> task) {
-    const auto place = tasks_.emplace(tasks_.end());
-    place->emplace(std::move(task), [this, place](std::exception_ptr error) {
-      report(error);
-      tasks_.erase(place);
-    });
-    (*place)->start(context_);
+    tasks_.emplace_back(std::move(task), [this](std::exception_ptr error) { report(error); });
+    tasks_.back().start(context_);
   }
 
   void report(const std::exception_ptr& error) {
@@ -190,7 +173,7 @@ private:
   squall::EventLoop loop_;
   Termination termination_{loop_};
   squall::TaskContext context_{loop_};
-  std::list<std::optional<squall::RunningTask>> tasks_;
+  std::list<squall::RunningTask> tasks_; // a run opens one connection: what has ended is left here
   squall::Acceptor acceptor_{
       loop_, squall::bind_sockets(0, "127.0.0.1").front(),
       [this](squall::Socket socket, const squall::Endpoint&) { accept(std::move(socket)); }};
@@ -203,10 +186,9 @@ int main(int argc, char** argv) {
     const bool secure = argc == 4;
     const std::string_view mode = argc == 2 || secure ? argv[1] : "";
     const bool plain_only = mode == "sink_into" || mode == "relay";
-    if (mode != "sink" && mode != "source" && (secure ? mode != "echo" : !plain_only))
+    if (mode != "sink" && mode != "source" && (secure || !plain_only))
       throw std::invalid_argument("usage: bench_squall_streams sink|sink_into|source|relay\n"
-                                  "       bench_squall_streams echo|sink|source CERTIFICATE KEY");
-    bench::raise_descriptor_limit();
+                                  "       bench_squall_streams sink|source CERTIFICATE KEY");
     Server server{mode, secure ? squall::TLSContext{squall::tls_server_options(argv[2], argv[3])}
                                : squall::TLSContext{}};
     bench::announce(server.port());

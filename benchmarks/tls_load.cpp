@@ -101,7 +101,8 @@ public:
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(slot % addresses));
     checked(bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), "bind");
     address = bench::loopback_address(options_.port);
-    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 && errno != EINPROGRESS)
+    if (::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) < 0 &&
+        errno != EINPROGRESS)
       checked(-1, "connect");
     bench::TlsConnection connection{context_.get(), std::move(socket)};
     SSL_set_connect_state(connection.ssl());
