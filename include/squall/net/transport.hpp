@@ -138,6 +138,10 @@ public:
   /// Our address and the peer's; empty where there is no such thing.
   [[nodiscard]] virtual Endpoint local_endpoint() const { return {}; }
   [[nodiscard]] virtual Endpoint peer_endpoint() const { return {}; }
+  /// Who is at the other end; nothing where the system does not tell.
+  [[nodiscard]] virtual std::optional<PeerCredentials> peer_credentials() const noexcept {
+    return std::nullopt;
+  }
 
   /// Starts and stops telling `watcher` of readiness, edge-triggered. @throws std::system_error
   virtual void watch(EventLoop& loop, Watcher& watcher) { loop.watch(fileno(), watcher); }
