@@ -22,6 +22,7 @@ struct ConnectionCounters {
   std::atomic<std::uint64_t> open{0};
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> refused{0};
 };
 
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
@@ -63,6 +64,7 @@ private:
   bool wait_message(caf::mailbox_element& message);
   template <class Start>
   void wait(caf::mailbox_element& message, StreamEvent event, Start start);
+  void start_tls(caf::mailbox_element& message, const StartTLS& request);
   bool close_message(caf::mailbox_element& message);
   void answer_wait(Wait& wait, const Result<void>& result);
   void send_chunks(caf::mailbox_element& message, SendChunks request);
@@ -100,6 +102,6 @@ private:
 /// logged and costs this connection.
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
                       const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
-                      const std::shared_ptr<ConnectionCounters>& counters);
+                      const TLSContext& tls, const std::shared_ptr<ConnectionCounters>& counters);
 
 } // namespace squall

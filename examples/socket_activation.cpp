@@ -29,13 +29,14 @@ int main(int argc, char** argv) try {
   std::vector<squall::IOStream> streams;
   std::vector<std::function<void()>> removers;
   for (const squall::ListeningSocket& socket : sockets)
-    removers.push_back(squall::add_accept_handler(loop, socket, [&](squall::Socket connection, squall::Endpoint) {
-      for (const auto& remove : removers) // one client is enough
-        remove();
-      squall::IOStream& stream = streams.emplace_back(loop, std::move(connection));
-      stream.set_close_callback([&] { loop.stop(); });
-      stream.write("hello\n", [&](const squall::Result<void>&) { streams.front().close(); });
-    }));
+    removers.push_back(
+        squall::add_accept_handler(loop, socket, [&](squall::Socket connection, squall::Endpoint) {
+          for (const auto& remove : removers) // one client is enough
+            remove();
+          squall::IOStream& stream = streams.emplace_back(loop, std::move(connection));
+          stream.set_close_callback([&] { loop.stop(); });
+          stream.write("hello\n", [&](const squall::Result<void>&) { streams.front().close(); });
+        }));
   loop.run();
   // [accept]
 } catch (const std::exception& error) {

@@ -49,15 +49,16 @@ IPNetwork::IPNetwork(std::string_view text) : text_{text} {
   for (unsigned bit = prefix_; bit < most; ++bit)
     masked[bit / 8] &= static_cast<std::uint8_t>(~(0x80u >> bit % 8));
   if (masked != bytes_)
-    refuse("the address has bits behind the prefix; write \"" +
-           socket_api::to_text({family_, masked}) + '/' + std::to_string(prefix_) + '"');
+    refuse("the address has bits behind the prefix; write \"" + socket_api::to_text({family_, masked}) + '/' +
+           std::to_string(prefix_) + '"');
 }
 
 bool IPNetwork::contains(const Endpoint& endpoint) const noexcept {
   if (family_ == AddressFamily::unix_domain || endpoint.family == AddressFamily::unix_domain)
     return family_ == endpoint.family;
   const std::string_view text = endpoint.address;
-  auto address = socket_api::parse_address(text.substr(0, text.find('%'))); // a scope (RFC 4007) is no part of it
+  auto address =
+      socket_api::parse_address(text.substr(0, text.find('%'))); // a scope (RFC 4007) is no part of it
   if (!address)
     return false;
   if (address->family == AddressFamily::ipv6 && family_ == AddressFamily::ipv4)

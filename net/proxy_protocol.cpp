@@ -104,7 +104,8 @@ constexpr std::array<std::uint32_t, 256> make_crc32c_table() {
   for (std::uint32_t i = 0; i < table.size(); ++i) {
     std::uint32_t value = i;
     for (int bit = 0; bit < 8; ++bit)
-      value = (value & 1) != 0 ? value >> 1 ^ 0x82f63b78u : value >> 1; // the polynomial of RFC 3720, reflected
+      value =
+          (value & 1) != 0 ? value >> 1 ^ 0x82f63b78u : value >> 1; // the polynomial of RFC 3720, reflected
     table[i] = value;
   }
   return table;

@@ -56,9 +56,10 @@ private:
   ProxyReader& reader_;
 };
 
-ProxyReader::ProxyReader(EventLoop& loop, ProxyOptions options, OnConnection on_connection)
+ProxyReader::ProxyReader(EventLoop& loop, ProxyOptions options, OnConnection on_connection,
+                         std::function<void()> on_refused)
     : loop_{loop}, options_{checked(std::move(options))}, on_connection_{std::move(on_connection)},
-      timer_{[this] { close_late(); }} {}
+      on_refused_{std::move(on_refused)}, timer_{[this] { close_late(); }} {}
 
 ProxyReader::~ProxyReader() {
   for (Pending& pending : pending_)
@@ -100,7 +101,7 @@ void ProxyReader::look(Pending& pending, bool ended) {
     outcome = parse_proxy_header({seen.data(), result.size}, options_.max_header_size);
   if (outcome.kind == ProxyOutcome::Kind::wants_more) {
     if (broken || ended) { // a look whether the port is open, for example: nothing to log
-      ++refused_;
+      count_refused();
       drop(pending);
     }
     return; // the next byte makes the connection readable anew (epoll(7))
@@ -115,11 +116,10 @@ void ProxyReader::look(Pending& pending, bool ended) {
   if (outcome.kind == ProxyOutcome::Kind::malformed)
     refuse(peer, outcome.reason);
   else if (!connection)
-    ++refused_;
+    count_refused();
   else
-    serve(std::move(connection), outcome.header.source.family == AddressFamily::unspec
-                                     ? peer
-                                     : std::move(outcome.header.source));
+    serve(std::move(connection),
+          outcome.header.source.family == AddressFamily::unspec ? peer : std::move(outcome.header.source));
 }
 
 void ProxyReader::serve(Socket connection, Endpoint client) {
@@ -131,8 +131,14 @@ void ProxyReader::serve(Socket connection, Endpoint client) {
   }
 }
 
-void ProxyReader::refuse(const Endpoint& peer, std::string_view reason) {
+void ProxyReader::count_refused() {
   ++refused_;
+  if (on_refused_)
+    on_refused_();
+}
+
+void ProxyReader::refuse(const Endpoint& peer, std::string_view reason) {
+  count_refused();
   log_event(LogLevel::warning, "proxy_header_refused", "a connection without a good PROXY header is closed",
             {{"peer", to_string(peer)}, {"reason", std::string{reason}}});
 }

@@ -54,7 +54,8 @@ void remove_stale(const std::string& path) {
     fail(errno, path);
   }
   if (S_ISLNK(found.st_mode))
-    fail(EEXIST, path, "a symbolic link is there, which is not followed: name what it points to, or remove it");
+    fail(EEXIST, path,
+         "a symbolic link is there, which is not followed: name what it points to, or remove it");
   if (!S_ISSOCK(found.st_mode))
     fail(EEXIST, path, "a file that is no socket is there: remove it, or choose another path");
   Socket probe;
@@ -63,9 +64,9 @@ void remove_stale(const std::string& path) {
     return;
   if (error != ECONNREFUSED)
     fail(EADDRINUSE, path,
-         error == 0 || error == EAGAIN ? "a server answers there"
-                                       : "no telling whether a server is there: " +
-                                             std::generic_category().message(error));
+         error == 0 || error == EAGAIN
+             ? "a server answers there"
+             : "no telling whether a server is there: " + std::generic_category().message(error));
   if (::unlink(path.c_str()) != 0 && errno != ENOENT)
     fail(errno, path, "a socket on which nobody answers cannot be removed");
 }
@@ -83,7 +84,8 @@ void SocketFile::check(const std::string& path, std::uint32_t mode) {
   const bool is_abstract = path.front() == '@';
   if (path.size() - (is_abstract ? 1 : 0) > most_path_bytes)
     refuse("the path \"" + path + "\" has " + std::to_string(path.size()) + " bytes, the system takes " +
-           std::to_string(most_path_bytes) + ": choose a shorter one, or one relative to the working directory");
+           std::to_string(most_path_bytes) +
+           ": choose a shorter one, or one relative to the working directory");
   if (mode > 0777)
     refuse("its mode has more than the permission bits 0777");
 }

@@ -19,7 +19,8 @@ void check(std::string_view bytes, std::size_t max_size) {
   if (whole.kind == Kind::wants_more)
     require(bytes.size() < limit, "no header wants more than the limit");
   if (whole.kind == Kind::malformed)
-    require(!whole.reason.empty() && whole.header == ProxyHeader{}, "what is malformed says why, and nothing else");
+    require(!whole.reason.empty() && whole.header == ProxyHeader{},
+            "what is malformed says why, and nothing else");
   if (whole.kind == Kind::complete) {
     require(whole.header.size <= bytes.size() && whole.header.size <= limit, "a header is within its bytes");
     require(whole.header.source.family == whole.header.destination.family, "both ends are of one family");
@@ -47,7 +48,8 @@ void check(std::string_view bytes, std::size_t max_size) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0)
     return 0;
-  const std::size_t max_size = data[0] % 2 == 0 ? squall::ProxyOutcome::default_max_size : 16 + std::size_t{data[0]};
+  const std::size_t max_size =
+      data[0] % 2 == 0 ? squall::ProxyOutcome::default_max_size : 16 + std::size_t{data[0]};
   std::string bytes{reinterpret_cast<const char*>(data + 1), size - 1};
   squall::check(bytes, max_size);
   // The first bytes of version 2 are hard to guess.

@@ -116,7 +116,8 @@ TEST_F(AcceptHandler, RuleC7NoDescriptorReachesAChild) {
   const std::set<std::string> before = descriptors_of_a_child(); // also what the test itself was started with
   EventLoop another;
   const auto everywhere = bind_sockets(0);
-  const ListeningSocket unix_socket = bind_unix_socket(testing::TempDir() + "squall-c7-" + std::to_string(::getpid()));
+  const ListeningSocket unix_socket =
+      bind_unix_socket(testing::TempDir() + "squall-c7-" + std::to_string(::getpid()));
   ProxyOptions options;
   options.from = {IPNetwork{"127.0.0.1"}};
   ProxyReader reader{loop, options, keep()};

@@ -120,19 +120,19 @@ TEST(InheritedSockets, NoneMayBeGiven) {
 }
 
 TEST(InheritedSockets, RefusesVariablesThatMakeNoSense) {
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"LISTEN_PID", ""},
-           {"LISTEN_PID", "x"},
-           {"LISTEN_PID", "0"},
-           {"LISTEN_PID", "-1"},
-           {"LISTEN_PID", " 1"},
-           {"LISTEN_PID", "99999999999999999999"},
-           {"LISTEN_FDS", ""},
-           {"LISTEN_FDS", "-1"},
-           {"LISTEN_FDS", "1x"},
-           {"LISTEN_FDS", "2000000000"},
-           {"LISTEN_FDNAMES", "a:b"},
-           {"LISTEN_FDNAMES", "a:"}}) {
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, const char*>>{{"LISTEN_PID", ""},
+                                                                  {"LISTEN_PID", "x"},
+                                                                  {"LISTEN_PID", "0"},
+                                                                  {"LISTEN_PID", "-1"},
+                                                                  {"LISTEN_PID", " 1"},
+                                                                  {"LISTEN_PID", "99999999999999999999"},
+                                                                  {"LISTEN_FDS", ""},
+                                                                  {"LISTEN_FDS", "-1"},
+                                                                  {"LISTEN_FDS", "1x"},
+                                                                  {"LISTEN_FDS", "2000000000"},
+                                                                  {"LISTEN_FDNAMES", "a:b"},
+                                                                  {"LISTEN_FDNAMES", "a:"}}) {
     IN_A_CHILD(([name = name, value = value] {
       give({bind_sockets(0, "127.0.0.1").front().fd()});
       ::setenv(name, value, 1);
@@ -164,8 +164,10 @@ TEST(InheritedSockets, RefusesWhatIsNotOpen) {
 
 TEST(InheritedSockets, AreSelectedByNameOrIndex) {
   const auto listen = [] { return bind_sockets(0, "127.0.0.1").front(); };
-  const std::vector<InheritedSocket> sockets{{"web", listen()}, {"web", listen()}, {"1", listen()}, {"a b", listen()}};
-  EXPECT_EQ(select_inherited(sockets, "web"), (std::vector{sockets[0].socket, sockets[1].socket})) << "all of a name";
+  const std::vector<InheritedSocket> sockets{
+      {"web", listen()}, {"web", listen()}, {"1", listen()}, {"a b", listen()}};
+  EXPECT_EQ(select_inherited(sockets, "web"), (std::vector{sockets[0].socket, sockets[1].socket}))
+      << "all of a name";
   EXPECT_EQ(select_inherited(sockets, "0"), std::vector{sockets[0].socket});
   EXPECT_EQ(select_inherited(sockets, "1"), std::vector{sockets[2].socket}) << "a name comes first";
   EXPECT_EQ(select_inherited(sockets, "3"), std::vector{sockets[3].socket});
@@ -174,7 +176,8 @@ TEST(InheritedSockets, AreSelectedByNameOrIndex) {
       static_cast<void>(select_inherited(sockets, wrong));
       ADD_FAILURE() << wrong;
     } catch (const std::runtime_error& error) {
-      EXPECT_NE(std::string{error.what()}.find("\"web\", \"web\", \"1\", \"a b\""), std::string::npos) << error.what();
+      EXPECT_NE(std::string{error.what()}.find("\"web\", \"web\", \"1\", \"a b\""), std::string::npos)
+          << error.what();
     }
   }
   EXPECT_THROW(static_cast<void>(select_inherited({}, "web")), std::runtime_error);

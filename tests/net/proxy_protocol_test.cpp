@@ -88,7 +88,8 @@ TEST(ProxyV1, RefusesWhatIsNoAddressOrPort) {
         "TCP4\t192.0.2.1 198.51.100.1 56324 443"})
     expect_malformed("PROXY " + std::string{rest} + "\r\n", rest[4] == '\t' ? "none of TCP4" : "two and two");
   for (const char* protocol : {"TCP", "tcp4", "UDP4", "TCP44", "unknown", "UNKNOWNS", ""})
-    expect_malformed("PROXY " + std::string{protocol} + " 192.0.2.1 198.51.100.1 56324 443\r\n", "none of TCP4");
+    expect_malformed("PROXY " + std::string{protocol} + " 192.0.2.1 198.51.100.1 56324 443\r\n",
+                     "none of TCP4");
 }
 
 TEST(ProxyV1, RefusesOtherEndsOfTheLine) {
@@ -100,7 +101,8 @@ TEST(ProxyV1, RefusesOtherEndsOfTheLine) {
 }
 
 TEST(ProxyV1, RefusesAtTheFirstByteThatIsWrong) {
-  for (const char* begin : {"G", "GET / HTTP/1.1\r\n", "PROXX", "PROXYT", "PROXY\r\n", "proxy ", "\n", "\r\r", "\x16\x03\x01"})
+  for (const char* begin :
+       {"G", "GET / HTTP/1.1\r\n", "PROXX", "PROXYT", "PROXY\r\n", "proxy ", "\n", "\r\r", "\x16\x03\x01"})
     expect_malformed(begin, "begins with neither");
 }
 
@@ -136,7 +138,8 @@ TEST(ProxyV2, RuleC10LocalKeepsTheRealAddress) {
 }
 
 TEST(ProxyV2, RuleC10UnknownFamiliesAreSkipped) {
-  for (const std::uint8_t family : std::initializer_list<std::uint8_t>{0x00, 0x01, 0x10, 0x12, 0x13, 0x22, 0x32, 0x41, 0xff}) {
+  for (const std::uint8_t family :
+       std::initializer_list<std::uint8_t>{0x00, 0x01, 0x10, 0x12, 0x13, 0x22, 0x32, 0x41, 0xff}) {
     for (const std::string& rest : {std::string{}, std::string(5, 'x'), std::string(400, '\xff')}) {
       const ProxyHeader header = parse_whole(proxy_v2(0x21, family, rest));
       EXPECT_EQ(header.source, Endpoint{}) << static_cast<int>(family);
@@ -147,8 +150,8 @@ TEST(ProxyV2, RuleC10UnknownFamiliesAreSkipped) {
 
 TEST(ProxyV2, RuleC10UnknownValuesAreKeptUnread) {
   const std::string nested = proxy_tlv(0x20, proxy_tlv(0x20, proxy_tlv(0x20, std::string(1000, '\xff'))));
-  const ProxyHeader header =
-      parse_whole(proxy_v2(0x21, 0x11, proxy_addresses4() + proxy_tlv(0xe0, "") + proxy_tlv(0x02, "example.com") + nested));
+  const ProxyHeader header = parse_whole(proxy_v2(
+      0x21, 0x11, proxy_addresses4() + proxy_tlv(0xe0, "") + proxy_tlv(0x02, "example.com") + nested));
   ASSERT_EQ(header.tlvs.size(), 3u);
   EXPECT_EQ(header.tlvs[0], (ProxyTLV{0xe0, ""}));
   EXPECT_EQ(header.tlvs[1], (ProxyTLV{0x02, "example.com"}));
@@ -169,7 +172,8 @@ TEST(ProxyV2, RuleC10AChecksumMustBeRight) {
   EXPECT_EQ(header.source, client4);
   ASSERT_EQ(header.tlvs.size(), 2u);
   for (std::size_t i = 16; i < right.size(); ++i) {
-    if (i == right.size() - 7 || i == right.size() - 6 || i == right.size() - 5) // it would be no checksum any more
+    if (i == right.size() - 7 || i == right.size() - 6 ||
+        i == right.size() - 5) // it would be no checksum any more
       continue;
     std::string wrong = right;
     wrong[i] = static_cast<char>(wrong[i] ^ 0x10);
@@ -219,33 +223,46 @@ TEST(IPNetwork, ContainsTheAddressesOfItsPrefix) {
     const char* address;
     bool contained;
   };
-  for (const Case& c : std::initializer_list<Case>{
-           {"127.0.0.1/32", "127.0.0.1", true},     {"127.0.0.1", "127.0.0.1", true},
-           {"127.0.0.1", "127.0.0.2", false},       {"10.0.0.0/8", "10.255.255.255", true},
-           {"10.0.0.0/8", "11.0.0.0", false},       {"192.0.2.128/25", "192.0.2.128", true},
-           {"192.0.2.128/25", "192.0.2.127", false}, {"192.0.2.4/31", "192.0.2.5", true},
-           {"192.0.2.4/31", "192.0.2.6", false},    {"0.0.0.0/0", "203.0.113.9", true},
-           {"0.0.0.0/0", "2001:db8::1", false},     {"0.0.0.0/0", "::ffff:203.0.113.9", true},
-           {"10.0.0.0/8", "::ffff:10.1.2.3", true}, {"10.0.0.0/8", "::ffff:11.1.2.3", false},
-           {"10.0.0.0/8", "::fffe:10.1.2.3", false}, {"::1", "::1", true},
-           {"::1/128", "::2", false},               {"2001:db8::/32", "2001:db8:ffff::1", true},
-           {"2001:db8::/33", "2001:db8:8000::", false}, {"::/0", "2001:db8::1", true},
-           {"::/0", "127.0.0.1", false},            {"fe80::/10", "fe80::1%2", true}}) {
-    const AddressFamily family =
-        std::string_view{c.address}.find(':') == std::string_view::npos ? AddressFamily::ipv4 : AddressFamily::ipv6;
-    EXPECT_EQ(IPNetwork{c.network}.contains({c.address, 1, family}), c.contained) << c.network << ' ' << c.address;
+  for (const Case& c : std::initializer_list<Case>{{"127.0.0.1/32", "127.0.0.1", true},
+                                                   {"127.0.0.1", "127.0.0.1", true},
+                                                   {"127.0.0.1", "127.0.0.2", false},
+                                                   {"10.0.0.0/8", "10.255.255.255", true},
+                                                   {"10.0.0.0/8", "11.0.0.0", false},
+                                                   {"192.0.2.128/25", "192.0.2.128", true},
+                                                   {"192.0.2.128/25", "192.0.2.127", false},
+                                                   {"192.0.2.4/31", "192.0.2.5", true},
+                                                   {"192.0.2.4/31", "192.0.2.6", false},
+                                                   {"0.0.0.0/0", "203.0.113.9", true},
+                                                   {"0.0.0.0/0", "2001:db8::1", false},
+                                                   {"0.0.0.0/0", "::ffff:203.0.113.9", true},
+                                                   {"10.0.0.0/8", "::ffff:10.1.2.3", true},
+                                                   {"10.0.0.0/8", "::ffff:11.1.2.3", false},
+                                                   {"10.0.0.0/8", "::fffe:10.1.2.3", false},
+                                                   {"::1", "::1", true},
+                                                   {"::1/128", "::2", false},
+                                                   {"2001:db8::/32", "2001:db8:ffff::1", true},
+                                                   {"2001:db8::/33", "2001:db8:8000::", false},
+                                                   {"::/0", "2001:db8::1", true},
+                                                   {"::/0", "127.0.0.1", false},
+                                                   {"fe80::/10", "fe80::1%2", true}}) {
+    const AddressFamily family = std::string_view{c.address}.find(':') == std::string_view::npos
+                                     ? AddressFamily::ipv4
+                                     : AddressFamily::ipv6;
+    EXPECT_EQ(IPNetwork{c.network}.contains({c.address, 1, family}), c.contained)
+        << c.network << ' ' << c.address;
     EXPECT_EQ(IPNetwork{c.network}.text(), c.network);
   }
   EXPECT_TRUE(IPNetwork{"unix"}.contains({"", 0, AddressFamily::unix_domain}));
   EXPECT_FALSE(IPNetwork{"unix"}.contains({"127.0.0.1", 1, AddressFamily::ipv4}));
-  EXPECT_FALSE(IPNetwork{"0.0.0.0/0"}.contains({"10.0.0.1", 0, AddressFamily::unix_domain})) << "a path may look so";
+  EXPECT_FALSE(IPNetwork{"0.0.0.0/0"}.contains({"10.0.0.1", 0, AddressFamily::unix_domain}))
+      << "a path may look so";
   EXPECT_FALSE(IPNetwork{"0.0.0.0/0"}.contains({}));
 }
 
 TEST(IPNetwork, RefusesWhatIsNone) {
   for (const char* wrong :
-       {"", "localhost", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/ 8", "10.0.0/8",
-        "10.0.0.0/08x", " 10.0.0.0/8", "unix/0", "UNIX", "/8", "::1%lo", "010.0.0.0/8"})
+       {"", "localhost", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8/8", "10.0.0.0/ 8",
+        "10.0.0/8", "10.0.0.0/08x", " 10.0.0.0/8", "unix/0", "UNIX", "/8", "::1%lo", "010.0.0.0/8"})
     EXPECT_THROW(IPNetwork{wrong}, std::invalid_argument) << wrong;
   try {
     IPNetwork{"10.1.2.3/8"};

@@ -35,12 +35,13 @@ protected:
     return options;
   }
   void start(ProxyOptions options) {
-    reader = std::make_unique<ProxyReader>(loop, std::move(options), [this](Socket connection, Endpoint client) {
-      served.push_back(std::move(connection));
-      clients.push_back(std::move(client));
-      if (on_served)
-        on_served();
-    });
+    reader =
+        std::make_unique<ProxyReader>(loop, std::move(options), [this](Socket connection, Endpoint client) {
+          served.push_back(std::move(connection));
+          clients.push_back(std::move(client));
+          if (on_served)
+            on_served();
+        });
     acceptor = std::make_unique<Acceptor>(loop, listener, [this](Socket connection, const Endpoint& peer) {
       reader->accept(std::move(connection), peer);
     });
@@ -94,7 +95,8 @@ TEST_F(ProxyReaderTest, GivesTheClientsAddressAndLeavesWhatFollows) {
 
 TEST_F(ProxyReaderTest, TakesAHeaderByteByByte) {
   start(trusting("127.0.0.1"));
-  for (const std::string& header : {v1_line, proxy_v2_with_checksum(proxy_addresses4() + proxy_tlv(2, "example.com"))}) {
+  for (const std::string& header :
+       {v1_line, proxy_v2_with_checksum(proxy_addresses4() + proxy_tlv(2, "example.com"))}) {
     const Socket client = connect_to(listener);
     for (const char c : header) {
       EXPECT_TRUE(served.empty());
@@ -115,7 +117,8 @@ TEST_F(ProxyReaderTest, TakesAHeaderInPiecesOverAUnixSocket) {
   listener = bind_unix_socket("@squall-proxy-" + std::to_string(::getpid()));
   start(trusting("unix"));
   const Socket client = connect_to(listener);
-  const std::string header = proxy_v2(0x21, 0x11, proxy_addresses4() + proxy_tlv(0xe0, std::string(3000, 'x')));
+  const std::string header =
+      proxy_v2(0x21, 0x11, proxy_addresses4() + proxy_tlv(0xe0, std::string(3000, 'x')));
   for (std::size_t at = 0; at < header.size(); at += 700) {
     send(client, header.substr(at, 700));
     run_turns(loop, 2);
@@ -128,8 +131,9 @@ TEST_F(ProxyReaderTest, TakesAHeaderInPiecesOverAUnixSocket) {
 
 TEST_F(ProxyReaderTest, RuleC10LocalAndUnknownKeepTheRealAddress) {
   start(trusting("127.0.0.1"));
-  for (const std::string& header : {std::string{"PROXY UNKNOWN\r\n"}, proxy_v2(0x20, 0x11, proxy_addresses4()),
-                                    proxy_v2(0x21, 0x00, "xx"), proxy_v2(0x21, 0x12, proxy_addresses4())}) {
+  for (const std::string& header :
+       {std::string{"PROXY UNKNOWN\r\n"}, proxy_v2(0x20, 0x11, proxy_addresses4()),
+        proxy_v2(0x21, 0x00, "xx"), proxy_v2(0x21, 0x12, proxy_addresses4())}) {
     const Socket client = connect_to(listener);
     send(client, header);
     ASSERT_TRUE(wait_served(1));
@@ -169,8 +173,9 @@ TEST_F(ProxyReaderTest, RuleC10AnUntrustedPeerThatIsServedHasItsOwnAddress) {
 
 TEST_F(ProxyReaderTest, ClosesWhatBeginsWithNoHeader) {
   start(trusting("127.0.0.1"));
-  for (const std::string& junk : {std::string{"GET / HTTP/1.1\r\n\r\n"}, std::string{"\x16\x03\x01"}, std::string(5000, 'x'),
-                                  "PROXY " + std::string(5000, 'x'), proxy_v2(0x20, 0, std::string(5000, 'x'))}) {
+  for (const std::string& junk :
+       {std::string{"GET / HTTP/1.1\r\n\r\n"}, std::string{"\x16\x03\x01"}, std::string(5000, 'x'),
+        "PROXY " + std::string(5000, 'x'), proxy_v2(0x20, 0, std::string(5000, 'x'))}) {
     const Socket client = connect_to(listener);
     send(client, junk);
     EXPECT_TRUE(wait_closed(client));

@@ -33,7 +33,8 @@ inline std::string proxy_addresses6() {
 }
 
 inline std::string proxy_tlv(std::uint8_t type, std::string_view value) {
-  return static_cast<char>(type) + big_endian(static_cast<std::uint32_t>(value.size()), 2) + std::string{value};
+  return static_cast<char>(type) + big_endian(static_cast<std::uint32_t>(value.size()), 2) +
+         std::string{value};
 }
 
 /// Bit by bit, with the polynomial as RFC 3720 has it.

@@ -209,8 +209,9 @@ protected:
   }
 
   void accept() {
-    acceptor = std::make_unique<Acceptor>(
-        loop, listener, [this](Socket connection, const Endpoint&) { accepted.push_back(std::move(connection)); });
+    acceptor = std::make_unique<Acceptor>(loop, listener, [this](Socket connection, const Endpoint&) {
+      accepted.push_back(std::move(connection));
+    });
   }
   /// Turns, with time passing between them.
   [[nodiscard]] bool wait_for(std::size_t count) {
@@ -274,7 +275,8 @@ protected:
   FaultScope faults{[this](Call call, int) { return call == Call::accept && exhausted ? GetParam() : 0; }};
 };
 
-INSTANTIATE_TEST_SUITE_P(Errnos, AcceptWithoutDescriptorsTest, testing::Values(EMFILE, ENFILE, ENOBUFS, ENOMEM),
+INSTANTIATE_TEST_SUITE_P(Errnos, AcceptWithoutDescriptorsTest,
+                         testing::Values(EMFILE, ENFILE, ENOBUFS, ENOMEM),
                          [](const auto& tested) { return std::string{::strerrorname_np(tested.param)}; });
 
 TEST_P(AcceptWithoutDescriptorsTest, WeakSpot1PausesLongerAndLonger) {

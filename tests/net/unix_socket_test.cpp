@@ -278,7 +278,8 @@ TEST_F(BindUnixSocket, RuleC8CutsNoPath) {
   try {
     bind_unix_socket(with_size(folder + '/', 108));
   } catch (const std::invalid_argument& error) {
-    EXPECT_NE(std::string{error.what()}.find("has 108 bytes, the system takes 107"), std::string::npos) << error.what();
+    EXPECT_NE(std::string{error.what()}.find("has 108 bytes, the system takes 107"), std::string::npos)
+        << error.what();
   }
 }
 

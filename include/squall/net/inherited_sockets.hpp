@@ -15,8 +15,9 @@
 namespace squall {
 
 struct InheritedSocket {
-  std::string name; ///< FileDescriptorName= of the systemd unit, whose default is the unit's name; "unknown" where
-                    ///< the starter gave none
+  std::string
+      name; ///< FileDescriptorName= of the systemd unit, whose default is the unit's name; "unknown" where
+            ///< the starter gave none
   ListeningSocket socket;
 };
 

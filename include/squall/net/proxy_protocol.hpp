@@ -30,9 +30,10 @@ struct ProxyTLV {
 
 struct ProxyHeader {
   std::size_t size = 0; ///< bytes; the application's follow
-  Endpoint source;      ///< the client; AddressFamily::unspec: the connection keeps its real addresses, because the
-                        ///< proxy speaks for itself (LOCAL, UNKNOWN) or of an address that means nothing here
-  Endpoint destination; ///< what the client connected to; AddressFamily::unspec as above
+  Endpoint
+      source; ///< the client; AddressFamily::unspec: the connection keeps its real addresses, because the
+              ///< proxy speaks for itself (LOCAL, UNKNOWN) or of an address that means nothing here
+  Endpoint destination;       ///< what the client connected to; AddressFamily::unspec as above
   std::vector<ProxyTLV> tlvs; ///< only with addresses; a CRC32c among them is right
 
   friend bool operator==(const ProxyHeader&, const ProxyHeader&) = default;

@@ -37,8 +37,10 @@ struct ProxyOptions {
   UntrustedPeer untrusted = UntrustedPeer::refuse;
   /// From accepting to the last byte of the header; beyond it the connection closes. 0: no limit
   std::chrono::milliseconds timeout{5000};
-  std::size_t max_header_size = ProxyOutcome::default_max_size; ///< bytes, of version 2; 16 to 65551, else clamped
-  std::size_t max_pending = 1024; ///< connections without a complete header; the next one is closed. At least 1
+  std::size_t max_header_size =
+      ProxyOutcome::default_max_size; ///< bytes, of version 2; 16 to 65551, else clamped
+  std::size_t max_pending =
+      1024; ///< connections without a complete header; the next one is closed. At least 1
 };
 
 class ProxyReader {
@@ -47,7 +49,9 @@ public:
   /// throws is logged and costs the connection.
   using OnConnection = std::function<void(Socket connection, Endpoint client)>;
 
-  ProxyReader(EventLoop& loop, ProxyOptions options, OnConnection on_connection);
+  /// `on_refused` hears of each connection that is closed.
+  ProxyReader(EventLoop& loop, ProxyOptions options, OnConnection on_connection,
+              std::function<void()> on_refused = {});
   ProxyReader(const ProxyReader&) = delete;
   ProxyReader& operator=(const ProxyReader&) = delete;
   ~ProxyReader();
@@ -64,6 +68,7 @@ private:
 
   void look(Pending& pending, bool ended);
   void serve(Socket connection, Endpoint client);
+  void count_refused();
   void refuse(const Endpoint& peer, std::string_view reason);
   void drop(Pending& pending);
   void close_late();
@@ -72,6 +77,7 @@ private:
   EventLoop& loop_;
   const ProxyOptions options_;
   OnConnection on_connection_;
+  std::function<void()> on_refused_;
   std::list<Pending> pending_; ///< in the order of their deadlines
   Timer timer_;                ///< of the first
   std::uint64_t refused_ = 0;
