@@ -62,7 +62,8 @@ void read_inherited(const ConfigValue& value, std::string& target) {
 }
 
 void read_networks(const ConfigValue& value, std::vector<IPNetwork>& target) {
-  const std::string allowed = R"(networks like "10.0.0.0/8" or "::1", or "unix": who may say where connections come from)";
+  const std::string allowed =
+      R"(networks like "10.0.0.0/8" or "::1", or "unix": who may say where connections come from)";
   if (value.node.kind != ConfigNode::Kind::array || value.node.members.empty())
     return value.refuse("a list of " + allowed);
   for (std::size_t i = 0; i < value.node.members.size(); ++i) {
@@ -91,21 +92,22 @@ void read_header_size(const ConfigValue& value, std::size_t& target) {
 void read_proxy_protocol(const ConfigValue& value, std::optional<ProxyOptions>& target) {
   ProxyOptions& options = target.emplace();
   bool has_from = false;
-  read_object(value,
-              {{"from",
-                [&](const ConfigValue& v) {
-                  has_from = true;
-                  read_networks(v, options.from);
-                }},
-               {"untrusted",
-                [&](const ConfigValue& v) {
-                  read_choice(v, options.untrusted,
-                              std::array<Choice<UntrustedPeer>, 2>{
-                                  {{"refuse", UntrustedPeer::refuse}, {"serve", UntrustedPeer::serve}}});
-                }},
-               {"timeout", [&](const ConfigValue& v) { read_time(v, options.timeout); }},
-               {"max_header_size", [&](const ConfigValue& v) { read_header_size(v, options.max_header_size); }},
-               {"max_pending", [&](const ConfigValue& v) { read_whole(v, options.max_pending, 1, 1'000'000); }}});
+  read_object(
+      value,
+      {{"from",
+        [&](const ConfigValue& v) {
+          has_from = true;
+          read_networks(v, options.from);
+        }},
+       {"untrusted",
+        [&](const ConfigValue& v) {
+          read_choice(v, options.untrusted,
+                      std::array<Choice<UntrustedPeer>, 2>{
+                          {{"refuse", UntrustedPeer::refuse}, {"serve", UntrustedPeer::serve}}});
+        }},
+       {"timeout", [&](const ConfigValue& v) { read_time(v, options.timeout); }},
+       {"max_header_size", [&](const ConfigValue& v) { read_header_size(v, options.max_header_size); }},
+       {"max_pending", [&](const ConfigValue& v) { read_whole(v, options.max_pending, 1, 1'000'000); }}});
   if (!has_from && value.node.kind == ConfigNode::Kind::object)
     value.refuse("an object without \"from\"", R"(an object with "from", like {"from": ["127.0.0.1"]})");
 }
@@ -120,8 +122,9 @@ void check_keys(const ConfigValue& value) {
   const auto refuse_beside = [&](std::initializer_list<std::string_view> keys) {
     for (const std::string_view key : keys)
       if (has(key))
-        value.refuse('"' + std::string{key} + "\" beside \"" + std::string{kind} + '"',
-                     "an entry of one kind: \"address\" and \"port\", \"unix\" and \"mode\", or \"inherited\"");
+        value.refuse(
+            '"' + std::string{key} + "\" beside \"" + std::string{kind} + '"',
+            "an entry of one kind: \"address\" and \"port\", \"unix\" and \"mode\", or \"inherited\"");
   };
   if (kind == "inherited")
     refuse_beside({"address", "port", "family", "backlog", "reuse_port", "unix", "mode"});
@@ -136,17 +139,16 @@ void check_keys(const ConfigValue& value) {
 void read_listener(const ConfigValue& value, ListenOptions& target, std::optional<TLSContext>& own_tls) {
   using V = ConfigValue;
   read_object(
-      value,
-      {{"address", [&](const V& v) { read_text(v, target.address, "an address or a host name"); }},
-       {"port", [&](const V& v) { read_whole(v, target.port, 0, 65535, " (0: the system chooses)"); }},
-       {"family", [&](const V& v) { read_family(v, target.bind.family); }},
-       {"backlog", [&](const V& v) { read_whole(v, target.bind.backlog, 1, 65535); }},
-       {"reuse_port", [&](const V& v) { read_bool(v, target.bind.reuse_port); }},
-       {"unix", [&](const V& v) { read_unix_path(v, target.unix_path); }},
-       {"mode", [&](const V& v) { read_mode(v, target.mode); }},
-       {"inherited", [&](const V& v) { read_inherited(v, target.inherited); }},
-       {"tls", [&](const V& v) { read_own_tls(v, own_tls); }},
-       {"proxy_protocol", [&](const V& v) { read_proxy_protocol(v, target.accept.proxy_protocol); }}});
+      value, {{"address", [&](const V& v) { read_text(v, target.address, "an address or a host name"); }},
+              {"port", [&](const V& v) { read_whole(v, target.port, 0, 65535, " (0: the system chooses)"); }},
+              {"family", [&](const V& v) { read_family(v, target.bind.family); }},
+              {"backlog", [&](const V& v) { read_whole(v, target.bind.backlog, 1, 65535); }},
+              {"reuse_port", [&](const V& v) { read_bool(v, target.bind.reuse_port); }},
+              {"unix", [&](const V& v) { read_unix_path(v, target.unix_path); }},
+              {"mode", [&](const V& v) { read_mode(v, target.mode); }},
+              {"inherited", [&](const V& v) { read_inherited(v, target.inherited); }},
+              {"tls", [&](const V& v) { read_own_tls(v, own_tls); }},
+              {"proxy_protocol", [&](const V& v) { read_proxy_protocol(v, target.accept.proxy_protocol); }}});
   check_keys(value);
 }
 

@@ -36,7 +36,8 @@ void expect_problem(const std::string& json, const std::string& pointer, const s
   EXPECT_NE(lines[0].find(text), std::string::npos) << lines[0];
 }
 
-const std::string one_kind = R"(allowed: an entry of one kind: "address" and "port", "unix" and "mode", or "inherited")";
+const std::string one_kind =
+    R"(allowed: an entry of one kind: "address" and "port", "unix" and "mode", or "inherited")";
 
 TEST(SocketConfig, ReadsUnixSockets) {
   const ListenOptions plain = entry(R"({"unix": "/run/x.sock"})");
@@ -49,15 +50,17 @@ TEST(SocketConfig, ReadsUnixSockets) {
 }
 
 TEST(SocketConfig, RuleC8RefusesPathsThatCannotBe) {
-  for (const std::string& wrong : {std::string{"\"\""}, std::string{"\"@\""}, '"' + std::string(108, 'x') + '"',
-                                   std::string{"7"}, std::string{"null"}, std::string{"[]"}})
+  for (const std::string& wrong :
+       {std::string{"\"\""}, std::string{"\"@\""}, '"' + std::string(108, 'x') + '"', std::string{"7"},
+        std::string{"null"}, std::string{"[]"}})
     EXPECT_EQ(problems(R"({"unix": )" + wrong + "}").size(), 1U) << wrong;
   expect_problem(R"({"unix": ")" + std::string(108, 'x') + "\"}", "/listen/0/unix", "1 to 107 bytes");
   EXPECT_TRUE(problems(R"({"unix": ")" + std::string(107, 'x') + "\"}").empty());
 }
 
 TEST(SocketConfig, RefusesModesThatAreNone) {
-  for (const char* wrong : {"\"600\"", "\"01000\"", "\"0800\"", "\"\"", "\"rw\"", "\"-0600\"", "\"0600 \"", "600", "384"})
+  for (const char* wrong :
+       {"\"600\"", "\"01000\"", "\"0800\"", "\"\"", "\"rw\"", "\"-0600\"", "\"0600 \"", "600", "384"})
     expect_problem(R"({"unix": "x", "mode": )" + std::string{wrong} + "}", "/listen/0/mode", "octal string");
 }
 
@@ -65,7 +68,8 @@ TEST(SocketConfig, ReadsInheritedSockets) {
   EXPECT_EQ(entry(R"({"inherited": "web"})").inherited, "web");
   EXPECT_EQ(entry(R"({"inherited": 2})").inherited, "2");
   for (const char* wrong : {"\"\"", "-1", "1.5", "null", "{}", "true"})
-    expect_problem(R"({"inherited": )" + std::string{wrong} + "}", "/listen/0/inherited", "name or the index");
+    expect_problem(R"({"inherited": )" + std::string{wrong} + "}", "/listen/0/inherited",
+                   "name or the index");
 }
 
 TEST(SocketConfig, AnEntryIsOfOneKind) {
@@ -107,8 +111,10 @@ TEST(SocketConfig, ReadsTheProxyProtocol) {
 
 TEST(SocketConfig, RuleC10SomebodyMustBeNamed) {
   expect_problem(R"({"proxy_protocol": {}})", "/listen/0/proxy_protocol", "an object without \"from\"");
-  expect_problem(R"({"proxy_protocol": {"from": []}})", "/listen/0/proxy_protocol/from", "a list of networks");
-  expect_problem(R"({"proxy_protocol": {"from": "::1"}})", "/listen/0/proxy_protocol/from", "a list of networks");
+  expect_problem(R"({"proxy_protocol": {"from": []}})", "/listen/0/proxy_protocol/from",
+                 "a list of networks");
+  expect_problem(R"({"proxy_protocol": {"from": "::1"}})", "/listen/0/proxy_protocol/from",
+                 "a list of networks");
   expect_problem(R"({"proxy_protocol": true})", "/listen/0/proxy_protocol", "an object");
   expect_problem(R"({"proxy_protocol": {"from": ["::1", "10.1.0.0/8"]}})", "/listen/0/proxy_protocol/from/1",
                  "write \"10.0.0.0/8\"");
@@ -116,12 +122,14 @@ TEST(SocketConfig, RuleC10SomebodyMustBeNamed) {
 }
 
 TEST(SocketConfig, BoundsTheProxyProtocol) {
-  const auto with = [](const std::string& more) { return R"({"proxy_protocol": {"from": ["::1"], )" + more + "}}"; };
+  const auto with = [](const std::string& more) {
+    return R"({"proxy_protocol": {"from": ["::1"], )" + more + "}}";
+  };
   const std::string at = "/listen/0/proxy_protocol/";
   expect_problem(with(R"("untrusted": "ignore")"), at + "untrusted", "\"refuse\", \"serve\"");
   expect_problem(with(R"("timeout": "25h")"), at + "timeout", "24h");
   expect_problem(with(R"("max_header_size": 15)"), at + "max_header_size", "16B");
-  expect_problem(with(R"("max_header_size": "64KiB")") , at + "max_header_size", "65551B");
+  expect_problem(with(R"("max_header_size": "65KiB")"), at + "max_header_size", "65551B");
   EXPECT_TRUE(problems(with(R"("max_header_size": 65551)")).empty());
   expect_problem(with(R"("max_pending": 0)"), at + "max_pending", "1 to 1000000");
   expect_problem(with(R"("fron": [])"), at + "fron", "\"from\"");

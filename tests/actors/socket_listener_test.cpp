@@ -51,7 +51,7 @@ TEST_F(SocketListenerTest, WeakSpot27ServesAUnixSocketAndRemovesItsFileWhenItSto
   ASSERT_TRUE(ask<Listening>(listener_, AddSocket{bind_unix_socket(path)}));
   Client client = connect_unix(path);
   EXPECT_EQ(client.receive_line(), "unix:\n");
-  ASSERT_TRUE(ask<void>(listener_, Stop{}));
+  ASSERT_TRUE(ask<Done>(listener_, Stop{}));
   EXPECT_NE(::access(path.c_str(), F_OK), 0);
   client.send("still here\n");
   EXPECT_EQ(client.receive_line(), "still here\n");
@@ -70,16 +70,17 @@ TEST_F(SocketListenerTest, RuleC10NoHandlerStartsWithoutAHeader) {
   const Endpoint server = add(behind_proxy());
   Client wrong{server};
   wrong.send("GET / HTTP/1.0\r\n\r\n");
-  EXPECT_EQ(wrong.receive_all(), "");
+  EXPECT_TRUE(wrong.at_end());
   Client untrusted{add(behind_proxy("192.0.2.0/24"))};
-  EXPECT_EQ(untrusted.receive_all(), "");
+  EXPECT_TRUE(untrusted.at_end());
   EXPECT_EQ(info().accepted_count, 0U);
   EXPECT_EQ(info().refused_count, 2U);
 }
 
 TEST_F(SocketListenerTest, RuleC10TheHeaderComesBeforeTls) {
   AcceptOptions options = behind_proxy();
-  options.tls = TLSContext{testing_support::server_options(issue({.common_name = "first"}, &test_authority()))};
+  options.tls =
+      TLSContext{testing_support::server_options(issue({.common_name = "first"}, &test_authority()))};
   Client plain{add(options)};
   plain.send(header);
   TLSClient client{std::move(plain)};
@@ -102,10 +103,10 @@ TEST_F(SocketListenerTest, AConnectionWhoseHeaderIsToComeOutlivesStop) {
   Client settled{server};
   settled.send(header);
   EXPECT_EQ(settled.receive_line(), "192.0.2.1:56324\n"); // the first one was accepted, too
-  ASSERT_TRUE(ask<void>(listener_, Stop{}));
+  ASSERT_TRUE(ask<Done>(listener_, Stop{}));
   client.send(header.substr(10));
   EXPECT_EQ(client.receive_line(), "192.0.2.1:56324\n");
-  ASSERT_TRUE(ask<void>(listener_, Stop{}));
+  ASSERT_TRUE(ask<Done>(listener_, Stop{}));
 }
 
 TEST_F(SocketListenerTest, TheEndOfTheListenerClosesWhatHasNoHeader) {
@@ -117,7 +118,7 @@ TEST_F(SocketListenerTest, TheEndOfTheListenerClosesWhatHasNoHeader) {
   EXPECT_EQ(settled.receive_line(), "192.0.2.1:56324\n");
   self_.value()->send_exit(listener_, caf::exit_reason::user_shutdown);
   listener_ = nullptr;
-  EXPECT_EQ(client.receive_all(), "");
+  EXPECT_TRUE(client.at_end());
 }
 
 } // namespace

@@ -136,7 +136,8 @@ TEST(InheritedSockets, RefusesVariablesThatMakeNoSense) {
     IN_A_CHILD(([name = name, value = value] {
       give({bind_sockets(0, "127.0.0.1").front().fd()});
       ::setenv(name, value, 1);
-      require(failure().find(name) != std::string::npos, failure().c_str());
+      const std::string text = failure();
+      require(text.find(name) != std::string::npos, text.c_str());
       require_unset();
     }));
   }
