@@ -244,8 +244,8 @@ TEST_F(RuleC3, AnUnfinishedOneNeedsLittleMemory) {
     }
     const std::size_t each = (heap_in_use() - before) / count;
     RecordProperty("bytes_missing_" + std::to_string(missing), static_cast<int>(each));
-    if (measures_heap) {
-      EXPECT_LT(each, 64U * 1024);
+    if (measures_heap) { // OpenSSL's own buffers need 71 KiB; room for what may be declared would be 170 KiB more
+      EXPECT_LT(each, 80U * 1024);
     }
     EXPECT_FALSE(streams.front().closed());
   }
