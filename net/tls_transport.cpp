@@ -342,7 +342,11 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
 IoResult TLSTransport::handshake() noexcept {
   if (handshaken_)
     return IoResult::moved(0);
-  if (!std::exchange(begun_, true)) {
+  if (!begun_) {
+    // OpenSSL makes its buffers, 64 KiB, with its first call: not for who connects and says nothing.
+    if (context_.side() == TLSSide::server && !socket_api::has_input(fileno()))
+      return IoResult::blocked();
+    begun_ = true;
     BIO_set_fd(SSL_get_rbio(ssl_.get()), fileno(), BIO_NOCLOSE);
     offer_session();
   }

@@ -115,9 +115,10 @@ TEST_P(Resumption, IsNeverOfAnotherName) {
 TEST_P(Resumption, IsNeverOfAnotherPort) {
   const ListeningSocket one = bind_sockets(0, "127.0.0.1").front();
   const ListeningSocket two = bind_sockets(0, "127.0.0.1").front();
-  const auto resumes_at = [&](const ListeningSocket& listener) {
-    IOStream stream{loop, client};
-    const TestWait connected{stream, Connect{listener.local_endpoint(), "localhost"}};
+  const auto resumes_at = [&](const ListeningSocket& listener, const TLSContext& of_client,
+                              const char* name) {
+    IOStream stream{loop, of_client};
+    const TestWait connected{stream, Connect{listener.local_endpoint(), name}};
     int fd = -1;
     EXPECT_TRUE(run_until([&] {
       fd = ::accept4(listener.fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -128,10 +129,13 @@ TEST_P(Resumption, IsNeverOfAnotherPort) {
     finish(both);
     return both.client.tls_info()->resumed;
   };
-  EXPECT_FALSE(resumes_at(one));
-  EXPECT_FALSE(resumes_at(two));
-  EXPECT_TRUE(resumes_at(one));
-  EXPECT_TRUE(resumes_at(two));
+  const TLSContext lenient{insecure_tls_client_options()};
+  for (const auto& [of_client, name] : {std::pair{client, "localhost"}, std::pair{lenient, ""}}) {
+    EXPECT_FALSE(resumes_at(one, of_client, name));
+    EXPECT_FALSE(resumes_at(two, of_client, name));
+    EXPECT_TRUE(resumes_at(one, of_client, name));
+    EXPECT_TRUE(resumes_at(two, of_client, name));
+  }
 }
 
 TEST_P(Resumption, IsNeverOfAnotherContext) {
@@ -179,17 +183,17 @@ TEST_P(Resumption, IsOfferedOnlyOnceIfTheHandshakeFails) {
 
 TEST_P(Resumption, IsNotForAnExpiredCertificate) {
   const TLSContext lenient{insecure_tls_client_options()};
-  const Identity expired = issue({.begins = -7200, .ends = -3600}, &test_authority());
-  EXPECT_FALSE(resumes(server_of(expired), lenient));
-  EXPECT_FALSE(resumes(server_of(expired), lenient));
-  EXPECT_FALSE(resumes(server, lenient));
-  EXPECT_TRUE(resumes(server, lenient));
+  const TLSContext expired = server_of(issue({.begins = -7200, .ends = -3600}, &test_authority()));
+  EXPECT_FALSE(resumes(expired, lenient));
+  EXPECT_FALSE(resumes(expired, lenient));
+  EXPECT_FALSE(resumes(server, lenient, "other"));
+  EXPECT_TRUE(resumes(server, lenient, "other"));
 }
 
-TEST_P(Resumption, WithoutANameIsByAddress) {
+TEST_P(Resumption, WithoutANameIsNotOfAPeerWithoutAnAddress) {
   const TLSContext lenient{insecure_tls_client_options()};
   EXPECT_FALSE(resumes(server, lenient, ""));
-  EXPECT_FALSE(resumes(server, lenient, "")) << "unix sockets without a name may be anyone's";
+  EXPECT_FALSE(resumes(server, lenient, "")) << "it may be anyone";
 }
 
 TEST_P(Resumption, IsAlsoOfAStreamThatTurnsToTLS) {
