@@ -7,9 +7,9 @@
 //
 // What holds without being asked for: TLS 1.2 and 1.3 only; ciphers with forward secrecy and authenticated encryption
 // only; a client verifies the chain and the name of its server, against subject alternative names only (RFC 6125, RFC
-// 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a ClientHello of more than 16 KiB
-// ("excessive message size"), however it is cut, before room is made for it (CVE-2023-34462). Only what has
-// "insecure" in its name turns verification off.
+// 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a
+// ClientHello of more than 16 KiB ("excessive message size"), however it is cut, before it makes room for it
+// (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
 //
 // Threads    A context never changes, but for the sessions that it keeps, which it guards; any thread may use it. To
 //            change a certificate make a new context: connections keep the one they began with.
