@@ -320,7 +320,7 @@ TEST_F(TLSFairness, AFloodOfRecordsTakesNoMoreThanItsShareOfATurn) {
 TEST_F(TLSFairness, ReadsGoOnBehindAFlood) {
   auto both = serve(server_context<TLSVersion::tls_1_3>());
   shake(both);
-  std::string bytes = records(*both.peer, 12'000, &send_key_update);
+  std::string bytes = records(*both.peer, 4'000, &send_key_update);
   bytes += records(*both.peer, 1, [](SSL* ssl) { SSL_write(ssl, "line\n", 5); });
   TestRead read{both.stream, ReadUntil{"\n"}};
   ASSERT_TRUE(run_until([&] {
