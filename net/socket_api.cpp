@@ -134,6 +134,15 @@ IoResult receive(int fd, char* buffer, std::size_t size) noexcept {
   return count == 0 ? IoResult::ended() : to_result(count);
 }
 
+bool has_input(int fd) noexcept {
+  char byte;
+  ssize_t count;
+  do
+    count = ::recv(fd, &byte, 1, MSG_PEEK);
+  while (count < 0 && errno == EINTR);
+  return count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
+}
+
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept {
   constexpr std::size_t most_pieces = 64;
   ssize_t sent;

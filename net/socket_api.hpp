@@ -23,6 +23,9 @@ namespace squall::socket_api {
 
 IoResult receive(int fd, char* buffer, std::size_t size) noexcept;
 
+/// False when a receive would find nothing: neither bytes, nor an end, nor an error.
+bool has_input(int fd) noexcept;
+
 /// Sends without SIGPIPE (MSG_NOSIGNAL, send(2)); at most 64 pieces of `count`.
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
 

@@ -51,6 +51,9 @@ struct IoResult {
   CloseReason reason = CloseReason::none;
   /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them.
   bool more = false;
+  /// Of a read that was done or would block: there is more, but this had enough of the turn; the stream goes on in the
+  /// next one.
+  bool yields = false;
 
   static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
   static IoResult blocked() noexcept { return {Status::would_block}; }
