@@ -32,8 +32,22 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
     : accept{std::move(options)}, acceptor{listener.loop(), socket,
                                            [this, &listener](Socket connection, const Endpoint& peer) {
-                                             listener.serve(std::move(connection), peer, accept);
-                                           }} {}
+                                             if (proxy)
+                                               listener.await_header(*proxy, std::move(connection), peer);
+                                             else
+                                               listener.serve(std::move(connection), peer, accept);
+                                           }} {
+  if (accept.proxy_protocol)
+    proxy.emplace(
+        listener.loop(), *accept.proxy_protocol,
+        [this, &listener](Socket connection, const Endpoint& client) {
+          listener.serve(std::move(connection), client, accept);
+        },
+        [&listener] {
+          ++listener.state_->refused;
+          listener.state_->on_room(); // later: it is still counted
+        });
+}
 
 void Listener::on_message(caf::mailbox_element& message) {
   const bool single = message.content().size() == 1;
@@ -148,9 +162,23 @@ void Listener::stop() {
     entry->acceptor.stop();
     ListeningSocket{entry->acceptor.socket()}.close();
   }
-  // One of them may be accepting just now: they go when the loop is out of it.
-  unit()->post([gone = std::make_shared<decltype(entries_)>(std::exchange(entries_, {}))] { gone->clear(); });
+  // What was accepted goes on, also where its header is still to come.
+  std::vector<std::shared_ptr<Entry>> gone;
+  std::vector<std::shared_ptr<Entry>> waiting;
+  for (auto* entries : {&entries_, &ending_})
+    for (std::shared_ptr<Entry>& entry : *entries)
+      (entry->proxy && entry->proxy->pending_count() > 0 ? waiting : gone).push_back(std::move(entry));
+  entries_.clear();
+  ending_ = std::move(waiting);
+  drop_later(std::move(gone));
   publish_info();
+}
+
+/// One of them may be accepting just now: they go when the loop is out of it. Until then they know this listener.
+void Listener::drop_later(std::vector<std::shared_ptr<Entry>> entries) {
+  unit()->post([keep = strong_ref(), gone = std::make_shared<decltype(entries)>(std::move(entries))] {
+    gone->clear();
+  });
 }
 
 // -- TLS
@@ -222,14 +250,24 @@ ListenerInfo Listener::info() const {
   result.failed_count = state_->failed;
   result.rejected_count = state_->rejected;
   result.pause_count = state_->pauses;
+  result.refused_count = state_->refused;
   return result;
 }
 
+void Listener::await_header(ProxyReader& proxy, Socket socket, const Endpoint& peer) {
+  proxy.accept(std::move(socket), peer);
+  if (full())
+    update_pause();
+}
+
 void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
+  if (handler_ == nullptr) // it has ended
+    return;
   const std::uint64_t id = ++state_->accepted;
-  auto place = full() ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
+  const bool no_place = limits_.max_connections > 0 && state_->places >= limits_.max_connections;
+  auto place = no_place ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
   if (place == nullptr) {
-    reject(std::move(socket), peer, accept);
+    reject(std::move(socket), peer, accept, no_place ? "max_connections" : "max_connections_per_ip");
     return;
   }
   if (!spend_accept() || full())
@@ -250,6 +288,7 @@ void Listener::on_end(const caf::error&) {
   drain_timer_.cancel();
   rate_timer_.cancel();
   stop();
+  drop_later(std::exchange(ending_, {}));
   for (Reply& reply : std::exchange(drain_replies_, {}))
     reply.deliver(*this, refusal());
   handler_ = nullptr; // handles to an ended listener do not keep what it refers to

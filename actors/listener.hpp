@@ -37,6 +37,7 @@ private:
   struct Entry {
     Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options);
     AcceptOptions accept;
+    std::optional<ProxyReader> proxy;
     Acceptor acceptor;
   };
 
@@ -55,7 +56,7 @@ private:
   [[nodiscard]] bool full() const noexcept;
   bool spend_accept();
   void room_is_free();
-  void reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
+  void reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept, const char* limit);
 
   template <class F>
   void for_each_connection(F function);
@@ -68,7 +69,9 @@ private:
   void reload_tls(Reply reply);
   void replace_tls(Reply reply, const ReplaceTLS& request);
   void stop();
+  void drop_later(std::vector<std::shared_ptr<Entry>> entries);
   void publish_info();
+  void await_header(ProxyReader& proxy, Socket socket, const Endpoint& peer);
   void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
 
   std::shared_ptr<const LoopUnits> units_;
@@ -78,6 +81,8 @@ private:
   std::shared_ptr<ListenerState> state_ = std::make_shared<ListenerState>();
   AcceptOptions accept_; ///< of what is added without its own
   std::vector<std::shared_ptr<Entry>> entries_;
+  /// That accept no more, and have connections without their header.
+  std::vector<std::shared_ptr<Entry>> ending_;
 
   ListenerLimits limits_;
   bool paused_ = false;           ///< by Pause

@@ -48,53 +48,55 @@ struct Gathering {
 void Listener::list_connections(Reply reply) {
   const auto gathering =
       std::make_shared<Gathering<std::vector<ConnectionInfo>>>(std::move(reply), units_->size());
-  for_each_connection([gathering, self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
-    std::vector<ConnectionInfo> rows;
-    for (const caf::strong_actor_ptr& connection : connections)
-      rows.push_back(static_cast<Connection*>(connection->get())->connection_info());
-    auto& listener = *static_cast<Listener*>(self->get());
-    listener.unit()->post([gathering, self, &listener, rows = std::move(rows)] {
-      auto& all = gathering->found;
-      all.insert(all.end(), rows.begin(), rows.end());
-      if (--gathering->missing > 0)
-        return;
-      std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
-      gathering->reply.deliver(listener, ConnectionList{std::move(all)});
-    });
-  });
+  for_each_connection(
+      [gathering, self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
+        std::vector<ConnectionInfo> rows;
+        for (const caf::strong_actor_ptr& connection : connections)
+          rows.push_back(static_cast<Connection*>(connection->get())->connection_info());
+        auto& listener = *static_cast<Listener*>(self->get());
+        listener.unit()->post([gathering, self, &listener, rows = std::move(rows)] {
+          auto& all = gathering->found;
+          all.insert(all.end(), rows.begin(), rows.end());
+          if (--gathering->missing > 0)
+            return;
+          std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.id < b.id; });
+          gathering->reply.deliver(listener, ConnectionList{std::move(all)});
+        });
+      });
 }
 
 void Listener::close_connection(Reply reply, const CloseConnection& request) {
   const auto gathering = std::make_shared<Gathering<bool>>(std::move(reply), units_->size());
-  for_each_connection(
-      [gathering, request, self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
-        bool found = false;
-        for (const caf::strong_actor_ptr& actor : connections) {
-          auto& connection = *static_cast<Connection*>(actor->get());
-          if (connection.id() != request.id)
-            continue;
-          found = true;
-          connection.cut(request.abort ? CloseReason::aborted : CloseReason::local_close);
-        }
-        auto& listener = *static_cast<Listener*>(self->get());
-        listener.unit()->post([gathering, self, &listener, request, found] {
-          gathering->found = gathering->found || found;
-          if (--gathering->missing > 0)
-            return;
-          if (gathering->found)
-            gathering->reply.deliver(listener);
-          else
-            gathering->reply.deliver(listener, make_error(ListenerErrc::no_such_connection,
-                                                          "no open connection has the id " +
-                                                              std::to_string(request.id)));
-        });
-      });
+  for_each_connection([gathering, request,
+                       self = strong_ref()](const std::vector<caf::strong_actor_ptr>& connections) {
+    bool found = false;
+    for (const caf::strong_actor_ptr& actor : connections) {
+      auto& connection = *static_cast<Connection*>(actor->get());
+      if (connection.id() != request.id)
+        continue;
+      found = true;
+      connection.cut(request.abort ? CloseReason::aborted : CloseReason::local_close);
+    }
+    auto& listener = *static_cast<Listener*>(self->get());
+    listener.unit()->post([gathering, self, &listener, request, found] {
+      gathering->found = gathering->found || found;
+      if (--gathering->missing > 0)
+        return;
+      if (gathering->found)
+        gathering->reply.deliver(listener);
+      else
+        gathering->reply.deliver(listener,
+                                 make_error(ListenerErrc::no_such_connection,
+                                            "no open connection has the id " + std::to_string(request.id)));
+    });
+  });
 }
 
 // -- draining
 
 void Listener::drain(Reply reply, Duration deadline) {
-  const TimePoint until = loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
+  const TimePoint until =
+      loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
   const bool begins = drain_replies_.empty();
   drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
   drain_replies_.push_back(std::move(reply));

@@ -2,7 +2,6 @@
 //
 // listener_limits.cpp: whom a listener lets in, and when it leaves connections in the kernel.
 #include "actors/listener.hpp"
-
 #include <squall/net/log.hpp>
 
 #include <algorithm>
@@ -48,8 +47,13 @@ void Listener::set_limits(Reply reply, const ListenerLimits& limits) {
   reply.deliver(*this);
 }
 
+/// There is no place for another connection, when those that wait for their PROXY header get theirs.
 bool Listener::full() const noexcept {
-  return limits_.max_connections > 0 && state_->places >= limits_.max_connections;
+  std::uint64_t waiting = 0;
+  for (const auto* entries : {&entries_, &ending_})
+    for (const auto& entry : *entries)
+      waiting += entry->proxy ? entry->proxy->pending_count() : 0;
+  return limits_.max_connections > 0 && state_->places + waiting >= limits_.max_connections;
 }
 
 /// Counts an accepted connection for max_accept_rate. @returns false when the next has to wait
@@ -94,12 +98,10 @@ void Listener::room_is_free() {
 }
 
 /// A connection beyond a limit.
-void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
+void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept, const char* limit) {
   ++state_->rejected;
   log_event(LogLevel::warning, "connection_rejected", "a connection is beyond the limits of its listener",
-            {{"peer", to_string(peer)},
-             {"limit", full() ? "max_connections" : "max_connections_per_ip"},
-             {"connections", std::to_string(state_->places)}});
+            {{"peer", to_string(peer)}, {"limit", limit}, {"connections", std::to_string(state_->places)}});
   const bool answers = limits_.when_full == WhenFull::answer && rejecting_.use_count() <= most_rejecting;
   StreamOptions options;
   options.linger_timeout = reject_time;

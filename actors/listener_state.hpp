@@ -34,7 +34,8 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
   std::atomic<std::uint64_t> open{0}; ///< connections whose actor lives
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> failed{0};
-  std::atomic<std::uint64_t> rejected{0};
+  std::atomic<std::uint64_t> rejected{0}; ///< by a limit
+  std::atomic<std::uint64_t> refused{0};  ///< without a good PROXY header
   std::atomic<std::uint64_t> pauses{0};
   std::atomic<std::uint64_t> places{0}; ///< descriptors: a closed stream keeps its own while it sends
 

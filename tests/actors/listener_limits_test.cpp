@@ -95,7 +95,11 @@ TEST_F(LimitsTest, AClosedStreamThatStillSendsHoldsItsPlace) {
   // The handler is done at once, what it wrote is not: its client does not read.
   const std::string much = pattern(8 << 20);
   listener_ = io_->spawn_listener(
-      [&](IOStream stream, Endpoint) -> Task<> { co_await stream.write(much); },
+      [&](IOStream stream, Endpoint) -> Task<> {
+        static_cast<void>(stream.write(much));
+        static_cast<void>(stream.close_after_flush(1h));
+        co_return;
+      },
       {.limits = {.max_connections = 1, .when_full = WhenFull::reset}});
   const Endpoint server = listen_with(listener_);
   Client first{server, 4096};
