@@ -270,7 +270,8 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
     reject(std::move(socket), peer, accept, no_place ? "max_connections" : "max_connections_per_ip");
     return;
   }
-  if (!spend_accept() || full())
+  --accept_tokens_;
+  if (!refill_accepts() || full())
     update_pause();
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
   NewConnection connection{std::move(socket), peer, accept.tls, id, std::move(place), state_, options_};

@@ -54,7 +54,7 @@ private:
   void set_limits(Reply reply, const ListenerLimits& limits);
   void update_pause();
   [[nodiscard]] bool full() const noexcept;
-  bool spend_accept();
+  bool refill_accepts();
   void room_is_free();
   void reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept, const char* limit);
 

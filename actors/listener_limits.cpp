@@ -56,14 +56,14 @@ bool Listener::full() const noexcept {
   return limits_.max_connections > 0 && state_->places + waiting >= limits_.max_connections;
 }
 
-/// Counts an accepted connection for max_accept_rate. @returns false when the next has to wait
-bool Listener::spend_accept() {
+/// Counts what max_accept_rate lets in by now. @returns whether that is a connection
+bool Listener::refill_accepts() {
   if (limits_.max_accept_rate == 0)
     return true;
   const auto rate = static_cast<double>(limits_.max_accept_rate);
   const TimePoint now = loop().turn_time();
   const std::chrono::duration<double> passed = now - std::exchange(tokens_counted_at_, now);
-  accept_tokens_ = std::min(rate, accept_tokens_ + passed.count() * rate) - 1;
+  accept_tokens_ = std::min(rate, accept_tokens_ + passed.count() * rate);
   return accept_tokens_ >= 1;
 }
 
@@ -75,12 +75,9 @@ void Listener::update_pause() {
     state_->wants_room = true;
     waits_for_room_ = full() || !state_->wants_room.exchange(false); // a place may have come back meanwhile
   }
-  if (limits_.max_accept_rate > 0 && !rate_timer_.armed()) {
-    ++accept_tokens_;
-    if (!spend_accept()) { // until there is a whole one again
-      const double missing = (1 - accept_tokens_) / static_cast<double>(limits_.max_accept_rate);
-      rate_timer_.start_after(loop(), std::chrono::ceil<Duration>(std::chrono::duration<double>{missing}));
-    }
+  if (!rate_timer_.armed() && !refill_accepts()) { // until there is a whole one again
+    const double missing = (1 - accept_tokens_) / static_cast<double>(limits_.max_accept_rate);
+    rate_timer_.start_after(loop(), std::chrono::ceil<Duration>(std::chrono::duration<double>{missing}));
   }
   const bool limited = waits_for_room_ || rate_timer_.armed();
   if (limited && !was_limited)

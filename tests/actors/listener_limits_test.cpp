@@ -131,7 +131,7 @@ TEST_F(LimitsTest, OfOneAddressOnlySoManyAreServed) {
 }
 
 TEST_F(LimitsTest, TheRateLetsSoManyInAtOnceAndTheOthersWait) {
-  const testing_support::ManualClock clock;
+  static testing_support::ManualClock clock; // which outlives the loops
   io_.reset();
   io_.emplace(system_, IOOptions{1, &clock});
   const Endpoint server = listen_under({.max_accept_rate = 2});
