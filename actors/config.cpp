@@ -27,6 +27,8 @@ namespace {
 
 constexpr std::size_t max_listen_count = 1024;
 constexpr std::uint64_t max_io_threads = 256;
+constexpr std::uint64_t max_processes = 1024;
+constexpr std::uint64_t max_max_restarts = 10'000;
 constexpr std::uint64_t max_size = std::uint64_t{1} << 40;
 constexpr std::uint64_t max_time = std::uint64_t{24} * 60 * 60 * 1000; // milliseconds
 
@@ -305,13 +307,18 @@ void read_log(const Value& value, LogOptions& target) {
 }
 
 void read_server(const Value& value, ServerConfig& target) {
-  read_object(value, {{"listen", [&](const Value& v) { read_listen(v, target.listen); }},
-                      {"io_threads",
-                       [&](const Value& v) {
-                         read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)");
-                       }},
-                      {"stream", [&](const Value& v) { read_stream(v, target.stream); }},
-                      {"log", [&](const Value& v) { read_log(v, target.log); }}});
+  read_object(
+      value,
+      {{"listen", [&](const Value& v) { read_listen(v, target.listen); }},
+       {"io_threads",
+        [&](const Value& v) { read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)"); }},
+       {"processes",
+        [&](const Value& v) {
+          read_whole(v, target.processes, 0, max_processes, " (0: one per core, 1: no fork)");
+        }},
+       {"max_restarts", [&](const Value& v) { read_whole(v, target.max_restarts, 0, max_max_restarts); }},
+       {"stream", [&](const Value& v) { read_stream(v, target.stream); }},
+       {"log", [&](const Value& v) { read_log(v, target.log); }}});
 }
 
 // -- files

@@ -2,6 +2,7 @@
 //
 // serve.cpp
 #include "actors/termination_signals.hpp"
+#include <squall/net/process.hpp>
 #include <squall/serve.hpp>
 
 #include <cstdio>
@@ -66,12 +67,15 @@ void raise_descriptor_limit() noexcept {
   setrlimit(RLIMIT_NOFILE, &limit); // where that is refused, the limit stays what it was
 }
 
-void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries) {
+std::vector<ListeningSocket> bind_all(const std::vector<ListenOptions>& entries) {
   std::vector<ListeningSocket> sockets; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
     for (ListeningSocket& socket : bind_sockets(entry.port, entry.address, entry.bind))
       sockets.push_back(std::move(socket));
-  server.add_sockets(sockets);
+  return sockets;
+}
+
+void print_addresses(const std::vector<ListeningSocket>& sockets) {
   for (const ListeningSocket& socket : sockets)
     std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
   std::fflush(stdout);
@@ -101,9 +105,20 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   set_log_format(config.log.format);
   raise_descriptor_limit();
   try {
-    const TerminationSignals signals; // from before the first line of output: who reads it may send one
+    const std::vector<ListeningSocket> sockets = bind_all(config.listen);
+    // From before the first line of output, since who reads it may send a signal, until somebody waits for it: in the parent of
+    // children fork_processes, elsewhere the object below.
+    std::optional<TerminationSignalsBlocked> blocked{std::in_place};
+    if (config.processes != 1) {
+      print_addresses(sockets);
+      fork_processes(config.processes, config.max_restarts);
+    }
+    const TerminationSignals signals;
+    blocked.reset();
     server.configure({config.io_threads, config.stream});
-    listen_on_all(server, config.listen);
+    server.add_sockets(sockets);
+    if (config.processes == 1)
+      print_addresses(sockets);
     signals.wait();
     server.shutdown();
     return exit_ok;

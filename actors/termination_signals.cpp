@@ -68,6 +68,16 @@ TerminationSignals::~TerminationSignals() {
   signal_event.store(-1);
 }
 
+TerminationSignalsBlocked::TerminationSignalsBlocked() noexcept {
+  sigset_t both;
+  sigemptyset(&both);
+  sigaddset(&both, SIGINT);
+  sigaddset(&both, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &both, &previous_);
+}
+
+TerminationSignalsBlocked::~TerminationSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
+
 void TerminationSignals::wait() const {
   // poll(2) is never restarted after a handler (signal(7)); ThreadSanitizer runs a handler only when a call
   // returns.

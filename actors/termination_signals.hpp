@@ -32,4 +32,16 @@ private:
   struct sigaction old_term_ {};
 };
 
+/// Holds the two signals back until somebody waits for them. For the thread that makes it, and those that it starts.
+class TerminationSignalsBlocked {
+public:
+  TerminationSignalsBlocked() noexcept;
+  TerminationSignalsBlocked(const TerminationSignalsBlocked&) = delete;
+  TerminationSignalsBlocked& operator=(const TerminationSignalsBlocked&) = delete;
+  ~TerminationSignalsBlocked();
+
+private:
+  sigset_t previous_;
+};
+
 } // namespace squall

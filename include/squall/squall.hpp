@@ -14,9 +14,11 @@
 #include <squall/net/io_stream.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/pipe_io_stream.hpp>
+#include <squall/net/process.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
+#include <squall/net/subprocess.hpp>
 #include <squall/net/task.hpp>
 #include <squall/net/tls_context.hpp>
 #include <squall/net/tls_info.hpp>

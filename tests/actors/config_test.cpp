@@ -88,7 +88,8 @@ const std::string time_allowed =
     R"(a time from "0ms" to "24h": a string with one of the units ms, s, m, h, like "250ms" or "10s")";
 const std::string seconds_allowed =
     R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
-const std::string root_keys = R"(one of "listen", "io_threads", "stream", "log")";
+const std::string root_keys =
+    R"(one of "listen", "io_threads", "processes", "max_restarts", "stream", "log")";
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +
