@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // serve.cpp
-#include "actors/termination_signals.hpp"
+#include "actors/process_signals.hpp"
 #include <squall/net/process.hpp>
 #include <squall/serve.hpp>
 
@@ -67,17 +67,20 @@ void raise_descriptor_limit() noexcept {
   setrlimit(RLIMIT_NOFILE, &limit); // where that is refused, the limit stays what it was
 }
 
-std::vector<ListeningSocket> bind_all(const std::vector<ListenOptions>& entries) {
-  std::vector<ListeningSocket> sockets; // all or none: the first that fails closes the others
+/// The sockets of each entry.
+using Bound = std::vector<std::vector<ListeningSocket>>;
+
+Bound bind_all(const std::vector<ListenOptions>& entries) {
+  Bound bound; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
-    for (ListeningSocket& socket : bind_sockets(entry.port, entry.address, entry.bind))
-      sockets.push_back(std::move(socket));
-  return sockets;
+    bound.push_back(bind_sockets(entry.port, entry.address, entry.bind));
+  return bound;
 }
 
-void print_addresses(const std::vector<ListeningSocket>& sockets) {
-  for (const ListeningSocket& socket : sockets)
-    std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
+void print_addresses(const Bound& bound) {
+  for (const auto& sockets : bound)
+    for (const ListeningSocket& socket : sockets)
+      std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
   std::fflush(stdout);
 }
 
@@ -105,22 +108,22 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   set_log_format(config.log.format);
   raise_descriptor_limit();
   try {
-    const std::vector<ListeningSocket> sockets = bind_all(config.listen);
-    // From before the first line of output, since who reads it may send a signal, until somebody waits for it: in the parent of
-    // children fork_processes, elsewhere the object below.
-    std::optional<TerminationSignalsBlocked> blocked{std::in_place};
+    const Bound bound = bind_all(config.listen);
+    // From before the first line of output, since who reads it may send a signal, until somebody waits for it:
+    // fork_processes in the parent of children, the object below elsewhere.
+    std::optional<ProcessSignalsBlocked> blocked{std::in_place};
     if (config.processes != 1) {
-      print_addresses(sockets);
+      print_addresses(bound);
       fork_processes(config.processes, config.max_restarts);
     }
-    const TerminationSignals signals;
+    const ProcessSignals signals;
     blocked.reset();
-    server.configure({config.io_threads, config.stream});
-    server.add_sockets(sockets);
+    server.configure({.io_threads = config.io_threads, .stream = config.stream});
+    for (std::size_t i = 0; i < bound.size(); ++i)
+      server.add_sockets(bound[i], config.listen[i].accept);
     if (config.processes == 1)
-      print_addresses(sockets);
-    signals.wait();
-    server.shutdown();
+      print_addresses(bound);
+    run_until_terminated(server, signals);
     return exit_ok;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", argv[0], error.what());

@@ -11,11 +11,13 @@ constexpr caf::atom_value stream_atom = caf::atom("squall");
 constexpr caf::atom_value listener_atom = caf::atom("squall-lis");
 
 /// Which category the number of a real error belongs to.
-enum class ErrorSource : std::uint8_t { none, system, stream };
+enum class ErrorSource : std::uint8_t { none, system, stream, tls };
 
 ErrorSource source_of(const std::error_code& error) noexcept {
   if (!error)
     return ErrorSource::none;
+  if (error.category() == tls_category())
+    return ErrorSource::tls;
   return error.category() == stream_category() ? ErrorSource::stream : ErrorSource::system;
 }
 
@@ -25,6 +27,8 @@ std::error_code to_error_code(ErrorSource source, std::int32_t value) {
     return {value, std::generic_category()};
   case ErrorSource::stream:
     return {value, stream_category()};
+  case ErrorSource::tls:
+    return {value, tls_category()};
   case ErrorSource::none:
     break;
   }

@@ -73,11 +73,13 @@ void check_that_forking_is_safe() {
   if (current_task_id >= 0)
     throw std::logic_error{refused + "this one is its child " + std::to_string(current_task_id) + " already"};
   if (EventLoop::count() > 0)
-    throw std::logic_error{refused + "an EventLoop exists, which its children would share; make it after the fork"};
+    throw std::logic_error{refused +
+                           "an EventLoop exists, which its children would share; make it after the fork"};
   if (const int threads = count_lasting_threads(); threads > 1)
-    throw std::logic_error{refused + std::to_string(threads) +
-                           " threads run, and only this one would be in the children; make the actor_system, the server "
-                           "that listens and every other thread after the fork"};
+    throw std::logic_error{
+        refused + std::to_string(threads) +
+        " threads run, and only this one would be in the children; make the actor_system, the server "
+        "that listens and every other thread after the fork"};
 }
 
 /// Blocks the signals that the parent waits for, until it goes.
@@ -124,7 +126,7 @@ struct Child {
   explicit Child(int task, std::size_t max_restarts) : task_id{task}, restarts{max_restarts} {}
 
   int task_id;
-  pid_t pid = 0; ///< 0: none runs
+  pid_t pid = 0;        ///< 0: none runs
   bool hung_up = false; ///< SIGHUP was sent to it
   RestartLimit restarts;
   std::optional<TimePoint> start_at; ///< when the next is due
@@ -269,9 +271,10 @@ private:
   }
 
   [[noreturn]] void give_up(const Child& child, const std::string& why) {
-    const std::string message = "child " + std::to_string(child.task_id) + " ended abnormally again (" + why +
-                                ") after " + std::to_string(child.restarts.count()) +
-                                " restarts within ten minutes, the most that max_restarts allows; all children were ended";
+    const std::string message =
+        "child " + std::to_string(child.task_id) + " ended abnormally again (" + why + ") after " +
+        std::to_string(child.restarts.count()) +
+        " restarts within ten minutes, the most that max_restarts allows; all children were ended";
     end_all();
     throw std::runtime_error{message};
   }
@@ -299,8 +302,8 @@ private:
 
   const WaitedSignals signals_;
   std::vector<Child> children_;
-  bool ending_ = false;  ///< no child is started any more
-  bool failed_ = false;  ///< a child did not end as it should have when all were to
+  bool ending_ = false; ///< no child is started any more
+  bool failed_ = false; ///< a child did not end as it should have when all were to
 };
 
 } // namespace
@@ -321,7 +324,8 @@ std::optional<int> task_id() noexcept {
 
 int fork_processes(int num_processes, int max_restarts) {
   if (max_restarts < 0)
-    throw std::invalid_argument{"max_restarts is " + std::to_string(max_restarts) + ", but must be 0 or more"};
+    throw std::invalid_argument{"max_restarts is " + std::to_string(max_restarts) +
+                                ", but must be 0 or more"};
   check_that_forking_is_safe();
   std::cout.flush();
   std::fflush(nullptr); // or each child would write it again

@@ -34,11 +34,13 @@ public:
     check(posix_spawn_file_actions_adddup2(&actions_, from, to), "posix_spawn_file_actions_adddup2");
   }
   void open_null(int to) {
-    check(posix_spawn_file_actions_addopen(&actions_, to, "/dev/null", to == STDIN_FILENO ? O_RDONLY : O_WRONLY, 0),
+    check(posix_spawn_file_actions_addopen(&actions_, to, "/dev/null",
+                                           to == STDIN_FILENO ? O_RDONLY : O_WRONLY, 0),
           "posix_spawn_file_actions_addopen");
   }
   void change_directory(const std::string& path) {
-    check(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()), "posix_spawn_file_actions_addchdir_np");
+    check(posix_spawn_file_actions_addchdir_np(&actions_, path.c_str()),
+          "posix_spawn_file_actions_addchdir_np");
   }
   /// Ours are close-on-exec (rule of CVE-2024-21626); this is for those of others.
   void close_others() {
@@ -119,7 +121,8 @@ void check_arguments(const std::vector<std::string>& command, const SubprocessOp
     return;
   for (const auto& [name, value] : *options.environment)
     if (name.empty() || name.find('=') != std::string::npos || has_nul(name) || has_nul(value))
-      throw std::invalid_argument{"a variable of the environment with an empty name, a '=' in its name or a NUL byte"};
+      throw std::invalid_argument{
+          "a variable of the environment with an empty name, a '=' in its name or a NUL byte"};
 }
 
 std::string describe_failure(const std::string& program, const std::string& folder) {
@@ -153,7 +156,8 @@ Spawned spawn(const std::vector<std::string>& command, const SubprocessOptions& 
   };
   set_up(options.standard_input, STDIN_FILENO, spawned.standard_input);
   set_up(options.standard_output, STDOUT_FILENO, spawned.standard_output);
-  set_up(options.standard_error, STDERR_FILENO, spawned.standard_error); // last: it may be the same as the output
+  set_up(options.standard_error, STDERR_FILENO,
+         spawned.standard_error); // last: it may be the same as the output
   if (!options.working_directory.empty())
     actions.change_directory(options.working_directory);
   actions.close_others();

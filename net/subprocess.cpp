@@ -81,7 +81,9 @@ Socket open_pidfd(pid_t pid) {
 } // namespace
 
 /// Keeps itself until the exit is told to all, or the loop ends.
-class Subprocess::State final : public std::enable_shared_from_this<State>, private Watcher, private LoopTask {
+class Subprocess::State final : public std::enable_shared_from_this<State>,
+                                private Watcher,
+                                private LoopTask {
 public:
   State(EventLoop& loop, std::string program) : program_{std::move(program)}, loop_{loop} {}
 

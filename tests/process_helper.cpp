@@ -22,13 +22,13 @@
 #include <iostream>
 #include <list>
 #include <map>
+#include <netinet/in.h>
 #include <new>
 #include <sstream>
 #include <string>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <netinet/in.h>
 #include <thread>
 #include <unistd.h>
 #include <vector>
@@ -247,7 +247,8 @@ squall::Task<> serve(squall::IOStream stream) {
   if (const auto at = request.find("exit="); at != std::string::npos)
     _exit(request[at + 5] - '0');
   const std::string body = std::to_string(getpid());
-  co_await stream.write("HTTP/1.0 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
+  co_await stream.write("HTTP/1.0 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" +
+                        body);
   stream.close();
 }
 
@@ -280,7 +281,8 @@ std::string fetch(std::uint16_t port, const std::string& path) {
   if (::connect(client.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
     return {};
   const std::string request = "GET " + path + " HTTP/1.0\r\n\r\n";
-  if (::send(client.fd(), request.data(), request.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(request.size()))
+  if (::send(client.fd(), request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size()))
     return {};
   std::string answer;
   char buffer[1024];
@@ -372,7 +374,8 @@ int descriptors(const Arguments&) {
 }
 
 int signal_state(const Arguments&) {
-  constexpr unsigned long long standard = 0x7fffffff; // the others include those that the C library has for itself
+  constexpr unsigned long long standard =
+      0x7fffffff; // the others include those that the C library has for itself
   say("blocked " + std::to_string(std::stoull(own_status("SigBlk"), nullptr, 16) & standard));
   say("ignored " + std::to_string(std::stoull(own_status("SigIgn"), nullptr, 16) & standard));
   return 0;

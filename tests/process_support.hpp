@@ -15,7 +15,8 @@ namespace squall::testing_support {
 /// A run of the helper. Its output ends when no process of the run is left that has it open.
 class Helper {
 public:
-  Helper(EventLoop& loop, std::vector<std::string> arguments) : loop_{loop}, process_{start(loop, std::move(arguments))} {}
+  Helper(EventLoop& loop, std::vector<std::string> arguments)
+      : loop_{loop}, process_{start(loop, std::move(arguments))} {}
   Helper(const Helper&) = delete;
   Helper& operator=(const Helper&) = delete;
   ~Helper() {

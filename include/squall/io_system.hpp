@@ -40,7 +40,7 @@ public:
 
   /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen,
   /// AddSockets or AddSocket.
-  [[nodiscard]] ListenerActor spawn_listener(Handler handler, const StreamOptions& options = {});
+  [[nodiscard]] ListenerActor spawn_listener(Handler handler, const ListenerOptions& options = {});
 
   /// A stream actor, without a handler, on a connected stream socket: for connections that the application
   /// made itself.
@@ -49,6 +49,10 @@ public:
 
   /// A stream actor, without a handler, that is not connected yet: send it Connect.
   [[nodiscard]] StreamActor spawn_stream(const StreamOptions& options = {});
+
+  /// The same for a connection of TLS, as its client: Connect is answered after the handshake, and its server_hostname is
+  /// what the server's certificate must be for. @throws std::invalid_argument for a server's context
+  [[nodiscard]] StreamActor spawn_stream(const TLSContext& context, const StreamOptions& options = {});
 
   [[nodiscard]] std::size_t thread_count() const noexcept;
   [[nodiscard]] caf::actor_system& system() const noexcept;

@@ -9,7 +9,6 @@
 // | test_add_sockets                                | StartPatterns.AddSockets   |
 #include "tests/actors/support.hpp"
 #include "tests/process_support.hpp"
-
 #include <squall/net/subprocess.hpp>
 
 #include <map>
@@ -89,7 +88,8 @@ TEST_F(StartPatterns, RefusesToForkWhenItListens) {
     server.start(2);
     FAIL() << "not refused";
   } catch (const std::logic_error& error) {
-    EXPECT_NE(std::string{error.what()}.find("fork_processes must come first"), std::string::npos) << error.what();
+    EXPECT_NE(std::string{error.what()}.find("fork_processes must come first"), std::string::npos)
+        << error.what();
   }
   EXPECT_EQ(Client{endpoints[0]}.receive_all(), "hello"); // nothing has changed
   server.start();
@@ -145,7 +145,8 @@ TEST(ProcessConfig, RefusesWhatIsBeyond) {
     try {
       parse_config(json);
     } catch (const ConfigError& error) {
-      return error.problems().size() == 1 ? to_string(error.problems()[0]) : std::string{"more than one problem"};
+      return error.problems().size() == 1 ? to_string(error.problems()[0])
+                                          : std::string{"more than one problem"};
     }
     return std::string{"no problem"};
   };

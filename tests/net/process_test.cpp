@@ -95,8 +95,9 @@ TEST_F(ForkProcesses, GivingUpEndsAllChildren) {
   Helper helper{loop, {"give_up", "0"}};
   const Lines output = helper.rest(); // which the children hold open while they live
   ASSERT_EQ(output.size(), 1u);
-  EXPECT_EQ(output[0], "child 0 ended abnormally again (status 5) after 0 restarts within ten minutes, the most that "
-                       "max_restarts allows; all children were ended");
+  EXPECT_EQ(output[0],
+            "child 0 ended abnormally again (status 5) after 0 restarts within ten minutes, the most that "
+            "max_restarts allows; all children were ended");
   EXPECT_EQ(helper.returncode(), 3);
 }
 
@@ -193,17 +194,20 @@ TEST_F(ForkProcesses, LeavesChildrenAloneThatItDidNotMake) {
 
 TEST_F(ForkProcesses, IsRefusedWhereOtherThreadsRun) {
   Helper helper{loop, {"refused_thread"}};
-  EXPECT_EQ(helper.rest(),
-            (Lines{"fork_processes must come first in a process: 2 threads run, and only this one would be in the "
-                   "children; make the actor_system, the server that listens and every other thread after the fork",
-                   "forked", "forked"}));
+  EXPECT_EQ(
+      helper.rest(),
+      (Lines{"fork_processes must come first in a process: 2 threads run, and only this one would be in the "
+             "children; make the actor_system, the server that listens and every other thread after the fork",
+             "forked", "forked"}));
 }
 
 TEST_F(ForkProcesses, IsRefusedWhereAnEventLoopIs) {
   Helper helper{loop, {"refused_loop"}};
-  EXPECT_EQ(helper.rest(), (Lines{"fork_processes must come first in a process: an EventLoop exists, which its children would "
-                                  "share; make it after the fork",
-                                  "forked", "forked"}));
+  EXPECT_EQ(
+      helper.rest(),
+      (Lines{"fork_processes must come first in a process: an EventLoop exists, which its children would "
+             "share; make it after the fork",
+             "forked", "forked"}));
 }
 
 TEST_F(ForkProcesses, IsRefusedWhereAnActorSystemIs) {

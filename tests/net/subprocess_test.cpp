@@ -5,10 +5,10 @@
 #include <squall/net/log.hpp>
 #include <squall/net/task.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <atomic>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -311,7 +311,11 @@ TEST_F(SubprocessTest, MayHaveDevNull) {
   options.standard_input = StandardStream::null;
   options.standard_output = StandardStream::null;
   options.standard_error = StandardStream::stream;
-  Subprocess process{loop, {"sh", "-c", "cat; echo gone; in=$(readlink /proc/$$/fd/0); out=$(readlink /proc/$$/fd/1); echo $in $out >&2"}, options};
+  Subprocess process{
+      loop,
+      {"sh", "-c",
+       "cat; echo gone; in=$(readlink /proc/$$/fd/0); out=$(readlink /proc/$$/fd/1); echo $in $out >&2"},
+      options};
   EXPECT_EQ(read(process.standard_error()), "/dev/null /dev/null\n");
   EXPECT_THROW(static_cast<void>(process.standard_input()), std::logic_error);
   EXPECT_THROW(static_cast<void>(process.standard_output()), std::logic_error);
@@ -358,7 +362,8 @@ TEST_F(SubprocessTest, HasNoDescriptorButItsStreams) {
 }
 
 TEST_F(SubprocessTest, WorksWhereStandardStreamsAreClosed) {
-  const Socket saved[2] = {Socket{::fcntl(0, F_DUPFD_CLOEXEC, 100)}, Socket{::fcntl(1, F_DUPFD_CLOEXEC, 100)}};
+  const Socket saved[2] = {Socket{::fcntl(0, F_DUPFD_CLOEXEC, 100)},
+                           Socket{::fcntl(1, F_DUPFD_CLOEXEC, 100)}};
   ASSERT_TRUE(saved[0] && saved[1]);
   ::close(0);
   ::close(1);
@@ -389,10 +394,12 @@ TEST_F(SubprocessTest, AFailureIsToldAtOnceAndLeavesNothing) {
   EXPECT_EQ(error.code(), std::errc::permission_denied);
   SubprocessOptions elsewhere = all_streams();
   elsewhere.working_directory = "/no/such/folder";
-  EXPECT_STREQ(failure({"true"}, elsewhere).what(), "cannot start \"true\": the working directory \"/no/such/folder\" cannot be "
-                                                    "entered: No such file or directory");
+  EXPECT_STREQ(failure({"true"}, elsewhere).what(),
+               "cannot start \"true\": the working directory \"/no/such/folder\" cannot be "
+               "entered: No such file or directory");
   elsewhere.working_directory = "/";
-  EXPECT_STREQ(failure({"./true-no"}, elsewhere).what(), "cannot start \"./true-no\" in \"/\": No such file or directory");
+  EXPECT_STREQ(failure({"./true-no"}, elsewhere).what(),
+               "cannot start \"./true-no\" in \"/\": No such file or directory");
   EXPECT_EQ(open_descriptors(), before);
   EXPECT_TRUE(childless());
 }

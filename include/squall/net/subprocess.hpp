@@ -25,8 +25,6 @@
 #include <squall/net/intrusive_list.hpp>
 #include <squall/net/pipe_io_stream.hpp>
 
-#include <sys/types.h>
-
 #include <concepts>
 #include <coroutine>
 #include <csignal>
@@ -36,6 +34,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <sys/types.h>
 #include <vector>
 
 namespace squall {
@@ -55,7 +54,8 @@ struct SubprocessOptions {
   StreamOptions stream; ///< of the PipeIOStreams
   /// All that the program gets; none: the variables of this process. It is not searched for a PATH.
   std::optional<std::map<std::string, std::string>> environment;
-  std::string working_directory; ///< empty: that of this process. A relative name of the program is relative to it
+  std::string
+      working_directory; ///< empty: that of this process. A relative name of the program is relative to it
 };
 
 /// A program ended with a status that is not 0, or of a signal.
