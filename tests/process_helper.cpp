@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // process_helper.cpp: what the tests of processes run, as a program of its own: a test binary should not fork itself.
+// It knows streams only; tests/server_helper.cpp knows servers.
 //
 //     process_helper WHAT [ARGUMENTS]
 #include <squall/net/acceptor.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/process.hpp>
 #include <squall/net/task.hpp>
-#include <squall/tcp_server.hpp>
 
 #include <algorithm>
 #include <array>
@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -24,6 +25,7 @@
 #include <map>
 #include <netinet/in.h>
 #include <new>
+#include <sched.h>
 #include <sstream>
 #include <string>
 #include <sys/mman.h>
@@ -87,6 +89,38 @@ int wait_for(std::initializer_list<int> numbers) {
 [[noreturn]] void pause_for_ever() {
   for (;;)
     pause();
+}
+
+// -- faults of fork(2)
+
+int failing_fork = 0; ///< the how manieth fails; 0: none
+int fork_count = 0;
+bool child_kills_parent = false;
+
+/// Each child says that it is there, and ends; the parent says what was thrown.
+int fork_fails(const Arguments& arguments) {
+  std::atomic<int>* const starts = shared_counters();
+  failing_fork = number(arguments, 0);
+  try {
+    const int id = squall::fork_processes(2);
+    say(std::to_string(id));
+    if (id == 0 && starts[0]++ == 0)
+      return 1;
+    if (failing_fork == 2)
+      pause_for_ever();
+    return 0;
+  } catch (const std::system_error& error) {
+    say(error.what());
+    return 3;
+  }
+}
+
+/// The parent dies before its child can ask to be told of that.
+int early_orphan(const Arguments&) {
+  child_kills_parent = true;
+  squall::fork_processes(1);
+  say("an orphan serves");
+  return 0;
 }
 
 /// Says in each child what fork_processes returned.
@@ -225,12 +259,6 @@ int refused_loop(const Arguments&) {
   return 0;
 }
 
-int refused_actor_system(const Arguments&) {
-  caf::actor_system_config config;
-  caf::actor_system system{config};
-  return refused([] { squall::fork_processes(2); });
-}
-
 int refused_child(const Arguments&) {
   squall::fork_processes(1);
   return refused([] { squall::fork_processes(2); });
@@ -319,35 +347,6 @@ int multi_process(const Arguments&) {
   return client_of_multi_process(port);
 }
 
-// -- the three patterns
-
-int listen_single(const Arguments&) {
-  say("0");
-  squall::TCPServer server;
-  server.listen(0, "127.0.0.1");
-  say("1");
-  server.shutdown();
-  say("2");
-  return 0;
-}
-
-int bind_start(const Arguments&) {
-  squall::TCPServer server;
-  server.bind(0, "127.0.0.1");
-  server.start(3);
-  say(server.info().endpoints.size() == 1 ? std::to_string(*squall::task_id()) : "does not listen");
-  return 0;
-}
-
-int add_sockets(const Arguments&) {
-  const auto sockets = squall::bind_sockets(0, "127.0.0.1");
-  squall::fork_processes(3);
-  squall::TCPServer server;
-  server.add_sockets(sockets);
-  say(server.info().endpoints.size() == 1 ? std::to_string(*squall::task_id()) : "does not listen");
-  return 0;
-}
-
 // -- for Subprocess
 
 /// Says what it was started with.
@@ -393,6 +392,8 @@ const std::map<std::string, int (*)(const Arguments&)> programs{
     {"ids", ids},
     {"count", count},
     {"process_counts", process_counts},
+    {"fork_fails", fork_fails},
+    {"early_orphan", early_orphan},
     {"fail", fail},
     {"give_up", give_up},
     {"signals", signals},
@@ -402,13 +403,9 @@ const std::map<std::string, int (*)(const Arguments&)> programs{
     {"other_child", other_child},
     {"refused_thread", refused_thread},
     {"refused_loop", refused_loop},
-    {"refused_actor_system", refused_actor_system},
     {"refused_child", refused_child},
     {"refused_number", refused_number},
     {"multi_process", multi_process},
-    {"listen_single", listen_single},
-    {"bind_start", bind_start},
-    {"add_sockets", add_sockets},
     {"environment", environment},
     {"descriptors", descriptors},
     {"signal_state", signal_state},
@@ -417,6 +414,23 @@ const std::map<std::string, int (*)(const Arguments&)> programs{
 };
 
 } // namespace
+
+/// In front of the system's.
+extern "C" pid_t fork() noexcept {
+  static const auto next = reinterpret_cast<pid_t (*)()>(dlsym(RTLD_NEXT, "fork"));
+  if (++fork_count == failing_fork) {
+    errno = EAGAIN;
+    return -1;
+  }
+  const pid_t parent = getpid();
+  const pid_t pid = next();
+  if (pid == 0 && child_kills_parent) {
+    kill(parent, SIGKILL);
+    while (getppid() == parent)
+      sched_yield();
+  }
+  return pid;
+}
 
 int main(int argc, char** argv) {
   const Arguments arguments(argv + std::min(argc, 2), argv + argc);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// process_support.hpp: runs tests/process_helper.cpp, and reads what it and its children say.
+// process_support.hpp: runs tests/process_helper.cpp or server_helper.cpp, and reads what it and its children say.
 #pragma once
 
 #include "tests/net/support.hpp"
@@ -12,11 +12,11 @@
 
 namespace squall::testing_support {
 
-/// A run of the helper. Its output ends when no process of the run is left that has it open.
+/// A run of a helper. Its output ends when no process of the run is left that has it open.
 class Helper {
 public:
-  Helper(EventLoop& loop, std::vector<std::string> arguments)
-      : loop_{loop}, process_{start(loop, std::move(arguments))} {}
+  Helper(EventLoop& loop, std::vector<std::string> arguments, const char* program = SQUALL_PROCESS_HELPER)
+      : loop_{loop}, process_{start(loop, program, std::move(arguments))} {}
   Helper(const Helper&) = delete;
   Helper& operator=(const Helper&) = delete;
   ~Helper() {
@@ -53,8 +53,8 @@ public:
   }
 
 private:
-  static Subprocess start(EventLoop& loop, std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), SQUALL_PROCESS_HELPER);
+  static Subprocess start(EventLoop& loop, const char* program, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), program);
     SubprocessOptions options;
     options.standard_input = StandardStream::null;
     options.standard_output = StandardStream::stream;

@@ -27,21 +27,21 @@ protected:
 };
 
 TEST_F(StartPatterns, ListenSingle) {
-  Helper helper{loop, {"listen_single"}};
+  Helper helper{loop, {"listen_single"}, SQUALL_SERVER_HELPER};
   EXPECT_EQ(helper.rest(), (Lines{"0", "1", "2"}));
   EXPECT_EQ(helper.errors(), "");
   EXPECT_EQ(helper.returncode(), 0);
 }
 
 TEST_F(StartPatterns, BindStart) {
-  Helper helper{loop, {"bind_start"}};
+  Helper helper{loop, {"bind_start"}, SQUALL_SERVER_HELPER};
   EXPECT_EQ(helper.rest(), (Lines{"0", "1", "2"}));
   EXPECT_EQ(helper.errors(), "");
   EXPECT_EQ(helper.returncode(), 0);
 }
 
 TEST_F(StartPatterns, AddSockets) {
-  Helper helper{loop, {"add_sockets"}};
+  Helper helper{loop, {"add_sockets"}, SQUALL_SERVER_HELPER};
   EXPECT_EQ(helper.rest(), (Lines{"0", "1", "2"}));
   EXPECT_EQ(helper.errors(), "");
   EXPECT_EQ(helper.returncode(), 0);
@@ -100,6 +100,12 @@ TEST_F(StartPatterns, BindToldAnAddressThatIsTaken) {
   HelloServer server;
   const auto endpoints = server.bind(0, "127.0.0.1");
   EXPECT_THROW(server.bind(endpoints[0].port, "127.0.0.1"), std::system_error);
+}
+
+TEST_F(StartPatterns, AForkIsRefusedWhereAnActorSystemIs) {
+  Helper helper{loop, {"refused_actor_system"}, SQUALL_SERVER_HELPER};
+  const std::string said = helper.line();
+  EXPECT_NE(said.find("threads run"), std::string::npos) << said;
 }
 
 /// Rule C7 (CVE-2024-21626): a program that a handler starts gets no connection and no socket that listens.

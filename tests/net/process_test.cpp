@@ -2,6 +2,8 @@
 //
 // process_test.cpp: fork_processes, in processes of their own (tests/process_helper.cpp).
 //
+// Tornado's test test_multi_process (tornado/test/process_test.py) is ForkProcesses.TestMultiProcess.
+//
 // | Weak spot of Tornado's fork_processes | Here                                                                     |
 // | ------------------------------------- | ------------------------------------------------------------------------ |
 // | signals reach the parent only         | ForkProcesses.ForwardsSignalsToEachChild                                 |
@@ -186,6 +188,29 @@ TEST_F(ForkProcesses, GivesChildrenTheStateOfTheirParentOnce) {
   EXPECT_EQ(output.size(), 11u);
 }
 
+TEST_F(ForkProcesses, AChildWhoseParentDiedAtOnceEnds) {
+  Helper helper{loop, {"early_orphan"}};
+  EXPECT_EQ(helper.rest(), Lines{});
+  EXPECT_EQ(helper.returncode(), -SIGKILL);
+}
+
+TEST_F(ForkProcesses, EndsTheFirstChildrenWhenAnotherCannotBeMade) {
+  Helper helper{loop, {"fork_fails", "2"}};
+  Lines output = helper.rest(); // child 0 may have ended before it could say that it is there
+  std::erase(output, "0");
+  EXPECT_EQ(output, Lines{"fork: Resource temporarily unavailable"});
+  EXPECT_EQ(helper.returncode(), 3);
+}
+
+TEST_F(ForkProcesses, TriesAgainWhenAChildCannotBeReplaced) {
+  Helper helper{loop, {"fork_fails", "3"}};
+  EXPECT_EQ(helper.rest(), (Lines{"0", "0", "1"}));
+  EXPECT_EQ(helper.returncode(), 0);
+  const std::string log = helper.errors();
+  EXPECT_EQ(occurrences(log, "end=\"fork: Resource temporarily unavailable\""), 1u) << log;
+  EXPECT_EQ(occurrences(log, "child_ended"), 2u) << log;
+}
+
 TEST_F(ForkProcesses, LeavesChildrenAloneThatItDidNotMake) {
   Helper helper{loop, {"other_child"}};
   EXPECT_EQ(helper.rest(), Lines{"child"});
@@ -208,12 +233,6 @@ TEST_F(ForkProcesses, IsRefusedWhereAnEventLoopIs) {
       (Lines{"fork_processes must come first in a process: an EventLoop exists, which its children would "
              "share; make it after the fork",
              "forked", "forked"}));
-}
-
-TEST_F(ForkProcesses, IsRefusedWhereAnActorSystemIs) {
-  Helper helper{loop, {"refused_actor_system"}};
-  const std::string said = helper.line();
-  EXPECT_NE(said.find("threads run"), std::string::npos) << said;
 }
 
 TEST_F(ForkProcesses, IsRefusedInAChild) {
