@@ -208,7 +208,8 @@ int state(const Arguments&) {
   std::printf("written once\n");
   std::cout << "this too\n";
   squall::fork_processes(3);
-  say(own_status("SigBlk") + ' ' + own_status("SigIgn") == before ? "same signals" : "other signals");
+  const std::string after = own_status("SigBlk") + ' ' + own_status("SigIgn");
+  say(after == before ? "same signals" : "signals " + after + " instead of " + before);
   int death = 0;
   prctl(PR_GET_PDEATHSIG, &death);
   say("death signal " + std::to_string(death));

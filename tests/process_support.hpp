@@ -27,10 +27,8 @@ public:
 
   /// The next line of its output, without the end of line.
   std::string line() {
-    const TestRead read{process_.standard_output(), ReadUntil{"\n"}};
-    if (!run_until(loop_, [&] { return read.answered(); }))
-      return "(deadline)";
-    return read.succeeded() ? read.text().substr(0, read.text().size() - 1) : "(end)";
+    const std::string line = read_from(process_.standard_output(), ReadUntil{"\n"});
+    return line.ends_with('\n') ? line.substr(0, line.size() - 1) : line;
   }
 
   /// The next lines, sorted: those of several processes come in any order.
@@ -62,9 +60,13 @@ private:
     return Subprocess{loop, arguments, options};
   }
 
-  std::string to_end(IOStream& stream) {
-    const TestRead read{stream, ReadUntilClose{}};
-    return run_until(loop_, [&] { return read.answered(); }) ? read.text() : "(deadline)";
+  std::string to_end(IOStream& stream) { return read_from(stream, ReadUntilClose{}); }
+
+  std::string read_from(IOStream& stream, ReadRequest request) {
+    const TestRead read{stream, std::move(request)};
+    if (!run_until(loop_, [&] { return read.answered(); }))
+      stream.cancel_read(); // which answers it: it must not outlive `read`
+    return read.text();
   }
 
   static std::vector<std::string> split(const std::string& text) {
