@@ -56,6 +56,11 @@ std::string own_status(const std::string& key) {
   return "(none)";
 }
 
+/// A set of standard signals; the others include those that the C library has for itself.
+std::string signals_in(const std::string& key) {
+  return std::to_string(std::stoull(own_status(key), nullptr, 16) & 0x7fffffff);
+}
+
 /// Counters that all processes share.
 std::atomic<int>* shared_counters() {
   void* const memory = mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -203,12 +208,12 @@ int ignored_hang_up(const Arguments&) {
 int state(const Arguments&) {
   std::signal(SIGCHLD, SIG_IGN);
   hold({SIGUSR1});
-  const std::string before = own_status("SigBlk") + ' ' + own_status("SigIgn");
+  const std::string before = signals_in("SigBlk") + ' ' + signals_in("SigIgn");
   std::srand(1);
   std::printf("written once\n");
   std::cout << "this too\n";
   squall::fork_processes(3);
-  const std::string after = own_status("SigBlk") + ' ' + own_status("SigIgn");
+  const std::string after = signals_in("SigBlk") + ' ' + signals_in("SigIgn");
   say(after == before ? "same signals" : "signals " + after + " instead of " + before);
   int death = 0;
   prctl(PR_GET_PDEATHSIG, &death);
@@ -374,10 +379,8 @@ int descriptors(const Arguments&) {
 }
 
 int signal_state(const Arguments&) {
-  constexpr unsigned long long standard =
-      0x7fffffff; // the others include those that the C library has for itself
-  say("blocked " + std::to_string(std::stoull(own_status("SigBlk"), nullptr, 16) & standard));
-  say("ignored " + std::to_string(std::stoull(own_status("SigIgn"), nullptr, 16) & standard));
+  say("blocked " + signals_in("SigBlk"));
+  say("ignored " + signals_in("SigIgn"));
   return 0;
 }
 
