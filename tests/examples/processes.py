@@ -157,6 +157,7 @@ class ProcessesTest(unittest.TestCase):
         with Program("bind_start", "1") as server:
             self.assertEqual(self.ask(server), b"-1 hello\n")
             self.assertEqual(children_of(server.pid), [])
+            support.wait_until(lambda: catches(server.pid, signal.SIGTERM), "run() has its handlers")
             self.assertEqual(server.stop(), 0)
 
     def test_one_process_for_each_core(self):
@@ -186,8 +187,15 @@ class ProcessesTest(unittest.TestCase):
                     client.shutdown(socket.SHUT_WR)
                     self.assertEqual(support.receive_to_end(client), b"apple\n" * 1000 + b"fig\n" * 1000 + b"pear\n" * 1000)
             support.wait_until(lambda: children_of(server.pid) == [], "no zombie is left")
+            support.wait_until(lambda: catches(server.pid, signal.SIGTERM), "run() has its handlers")
             self.assertEqual(server.stop(), 0)
             self.assertEqual(server.errors(), "")
+
+
+def catches(pid, number):
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+    return caught >> (number - 1) & 1
 
 
 def state_of(pid):
