@@ -71,9 +71,10 @@ void raise_descriptor_limit() noexcept {
 using Bound = std::vector<std::vector<ListeningSocket>>;
 
 Bound bind_all(const std::vector<ListenOptions>& entries) {
+  const std::vector<InheritedSocket> inherited = inherited_sockets(); // there are no threads yet
   Bound bound; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
-    bound.push_back(bind_sockets(entry.port, entry.address, entry.bind));
+    bound.push_back(bind_sockets(entry, inherited));
   return bound;
 }
 

@@ -24,9 +24,10 @@ int main(int argc, char** argv) try {
   const squall::ServerConfig config = squall::load_config(file); // or parse_config(text, "its name")
   squall::set_log_level(config.log.level);
   squall::set_log_format(config.log.format);
+  const auto inherited = squall::inherited_sockets();
   std::vector<std::vector<squall::ListeningSocket>> bound;
   for (const squall::ListenOptions& entry : config.listen)
-    bound.push_back(squall::bind_sockets(entry.port, entry.address, entry.bind));
+    bound.push_back(squall::bind_sockets(entry, inherited));
   if (config.processes != 1)
     squall::fork_processes(config.processes, config.max_restarts); // before the server has threads
   server.configure({.io_threads = config.io_threads, .stream = config.stream});

@@ -161,6 +161,8 @@ void StreamCore::discard_input() {
   std::array<char, 4096> waste;
   for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
+    if (result.yields)
+      break;
     if (result.status == IoResult::Status::would_block || result.status == IoResult::Status::crossed)
       return;
     if (result.status != IoResult::Status::done) {
