@@ -24,6 +24,8 @@ namespace {
 
 constexpr std::size_t max_listen_count = 1024;
 constexpr std::uint64_t max_io_threads = 256;
+constexpr std::uint64_t max_processes = 1024;
+constexpr std::uint64_t most_restarts = 10'000;
 
 // -- the schema
 
@@ -120,16 +122,19 @@ void read_server(const ConfigValue& value, ServerConfig& target) {
   TLSContext tls;
   std::vector<std::optional<TLSContext>> own_tls(target.listen.size());
   using V = ConfigValue;
-  read_object(value, {{"listen", [&](const V& v) { read_listen(v, target.listen, own_tls); }},
-                      {"tls", [&](const V& v) { read_tls(v, TLSSide::server, tls); }},
-                      {"io_threads",
-                       [&](const V& v) {
-                         read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)");
-                       }},
-                      {"stream", [&](const V& v) { read_stream(v, target.stream); }},
-                      {"limits", [&](const V& v) { read_limits(v, target.limits); }},
-                      {"drain_timeout", [&](const V& v) { read_time(v, target.drain_timeout); }},
-                      {"log", [&](const V& v) { read_log(v, target.log); }}});
+  read_object(
+      value,
+      {{"listen", [&](const V& v) { read_listen(v, target.listen, own_tls); }},
+       {"tls", [&](const V& v) { read_tls(v, TLSSide::server, tls); }},
+       {"io_threads",
+        [&](const V& v) { read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)"); }},
+       {"processes",
+        [&](const V& v) {
+          read_whole(v, target.processes, 0, max_processes, " (0: one per core, 1: no fork)");
+        }},
+       {"max_restarts", [&](const V& v) { read_whole(v, target.max_restarts, 0, most_restarts); }},
+       {"stream", [&](const V& v) { read_stream(v, target.stream); }},
+       {"log", [&](const V& v) { read_log(v, target.log); }}});
   for (std::size_t i = 0; i < target.listen.size(); ++i)
     target.listen[i].accept.tls = own_tls[i].value_or(tls);
 }

@@ -4,12 +4,12 @@
 #include "actors/listener.hpp"
 #include <squall/io_system.hpp>
 #include <squall/net/log.hpp>
+#include <squall/net/process.hpp>
 
 #include <algorithm>
 #include <atomic>
 #include <csignal>
 #include <future>
-#include <sched.h>
 #include <stdexcept>
 #include <thread>
 
@@ -19,13 +19,10 @@ namespace {
 
 constexpr std::size_t most_threads = 256;
 
-/// The cores that this process may use: less than the machine's in a container or under taskset(1).
-std::size_t usable_core_count() noexcept {
-  cpu_set_t cores;
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof cores, &cores) == 0 && CPU_COUNT(&cores) > 0)
-    return std::min<std::size_t>(static_cast<std::size_t>(CPU_COUNT(&cores)), most_threads);
-  return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
+/// One for each core; the processes that fork_processes made share the cores.
+std::size_t default_thread_count() noexcept {
+  return static_cast<std::size_t>(
+      std::clamp(cpu_count() / process_count(), 1, static_cast<int>(most_threads)));
 }
 
 /// Blocks signals in the threads that are made while it lives, so that the application's own threads get
@@ -75,7 +72,7 @@ public:
     if (options.io_threads > most_threads)
       throw std::invalid_argument{"io_threads is " + std::to_string(options.io_threads) +
                                   ": at most 256 are allowed"};
-    const std::size_t count = options.io_threads == 0 ? usable_core_count() : options.io_threads;
+    const std::size_t count = options.io_threads == 0 ? default_thread_count() : options.io_threads;
     for (std::size_t i = 0; i < count; ++i)
       units_->push_back(std::make_shared<LoopUnit>(system, options.clock));
     const SignalsBlocked guard;

@@ -106,6 +106,16 @@ ProcessSignals::Wish ProcessSignals::wait() const {
   }
 }
 
+ProcessSignalsBlocked::ProcessSignalsBlocked() noexcept {
+  sigset_t all;
+  sigemptyset(&all);
+  for (const int number : {SIGHUP, SIGINT, SIGTERM})
+    sigaddset(&all, number);
+  pthread_sigmask(SIG_BLOCK, &all, &previous_);
+}
+
+ProcessSignalsBlocked::~ProcessSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
+
 void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
                           std::chrono::milliseconds drain_timeout) {
   while (signals.wait() == ProcessSignals::Wish::reload) {

@@ -37,6 +37,18 @@ private:
   struct sigaction old_term_ {};
 };
 
+/// Holds the signals back until somebody waits for them. For the thread that makes it, and those that it starts.
+class ProcessSignalsBlocked {
+public:
+  ProcessSignalsBlocked() noexcept;
+  ProcessSignalsBlocked(const ProcessSignalsBlocked&) = delete;
+  ProcessSignalsBlocked& operator=(const ProcessSignalsBlocked&) = delete;
+  ~ProcessSignalsBlocked();
+
+private:
+  sigset_t previous_;
+};
+
 /// Reloads what can be reloaded at each SIGHUP, logging what comes of it; drains the server and shuts it down at the end.
 void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
                           std::chrono::milliseconds drain_timeout);

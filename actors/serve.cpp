@@ -2,6 +2,7 @@
 //
 // serve.cpp
 #include "actors/process_signals.hpp"
+#include <squall/net/process.hpp>
 #include <squall/serve.hpp>
 
 #include <cstdio>
@@ -66,13 +67,18 @@ void raise_descriptor_limit() noexcept {
   setrlimit(RLIMIT_NOFILE, &limit); // where that is refused, the limit stays what it was
 }
 
-void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries,
-                   const std::vector<InheritedSocket>& inherited) {
-  std::vector<std::vector<ListeningSocket>> bound; // all or none: the first that fails closes the others
+/// The sockets of each entry.
+using Bound = std::vector<std::vector<ListeningSocket>>;
+
+Bound bind_all(const std::vector<ListenOptions>& entries) {
+  const std::vector<InheritedSocket> inherited = inherited_sockets(); // there are no threads yet
+  Bound bound; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
     bound.push_back(bind_sockets(entry, inherited));
-  for (std::size_t i = 0; i < entries.size(); ++i)
-    server.add_sockets(bound[i], entries[i].accept);
+  return bound;
+}
+
+void print_addresses(const Bound& bound) {
   for (const auto& sockets : bound)
     for (const ListeningSocket& socket : sockets)
       std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
@@ -103,10 +109,21 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   set_log_format(config.log.format);
   raise_descriptor_limit();
   try {
-    const ProcessSignals signals; // from before the first line of output: who reads it may send one
-    const std::vector<InheritedSocket> inherited = inherited_sockets(); // there are no threads yet
+    const Bound bound = bind_all(config.listen);
+    // From before the first line of output, since who reads it may send a signal, until somebody waits for it:
+    // fork_processes in the parent of children, the object below elsewhere.
+    std::optional<ProcessSignalsBlocked> blocked{std::in_place};
+    if (config.processes != 1) {
+      print_addresses(bound);
+      fork_processes(config.processes, config.max_restarts);
+    }
+    const ProcessSignals signals;
+    blocked.reset();
     server.configure({.io_threads = config.io_threads, .stream = config.stream, .limits = config.limits});
-    listen_on_all(server, config.listen, inherited);
+    for (std::size_t i = 0; i < bound.size(); ++i)
+      server.add_sockets(bound[i], config.listen[i].accept);
+    if (config.processes == 1)
+      print_addresses(bound);
     run_until_terminated(server, signals, config.drain_timeout);
     return exit_ok;
   } catch (const std::exception& error) {

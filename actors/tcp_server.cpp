@@ -4,6 +4,7 @@
 #include "actors/listener.hpp"
 #include "actors/process_signals.hpp"
 #include <squall/net/log.hpp>
+#include <squall/net/process.hpp>
 #include <squall/tcp_server.hpp>
 
 #include <atomic>
@@ -33,7 +34,9 @@ public:
   explicit Impl(const ServerOptions& given) : options{given} {}
 
   ServerOptions options;
-  std::optional<Handler> handler; ///< none: handle_stream of the server
+  std::optional<Handler> handler;     ///< none: handle_stream of the server
+  std::vector<ListeningSocket> bound; ///< and not started
+  bool started = false;
 
   /// Everything that runs. Made by the first call that needs it.
   struct Running {
@@ -127,6 +130,28 @@ std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& a
   for (const ListeningSocket& socket : sockets)
     endpoints.push_back(socket.local_endpoint());
   return endpoints;
+}
+
+std::vector<Endpoint> TCPServer::bind(std::uint16_t port, const std::string& address,
+                                      const BindOptions& options) {
+  std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
+  std::vector<Endpoint> endpoints;
+  for (const ListeningSocket& socket : sockets)
+    endpoints.push_back(socket.local_endpoint());
+  if (impl_->started)
+    add_sockets(sockets);
+  else
+    impl_->bound.insert(impl_->bound.end(), sockets.begin(), sockets.end());
+  return endpoints;
+}
+
+void TCPServer::start(int num_processes, int max_restarts) {
+  if (impl_->started)
+    throw std::logic_error{"start() was called before"};
+  if (num_processes != 1)
+    fork_processes(num_processes, max_restarts);
+  impl_->started = true;
+  add_sockets(std::exchange(impl_->bound, {}));
 }
 
 void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets,

@@ -3,6 +3,7 @@
 // configured_server.cpp: a server that reads its configuration by hand: the first argument is the name of a
 // JSON file. It sends the time of day to who connects.
 #include <squall/config.hpp>
+#include <squall/net/process.hpp>
 #include <squall/tcp_server.hpp>
 
 #include <ctime>
@@ -23,10 +24,15 @@ int main(int argc, char** argv) try {
   const squall::ServerConfig config = squall::load_config(file); // or parse_config(text, "its name")
   squall::set_log_level(config.log.level);
   squall::set_log_format(config.log.format);
-  server.configure({.io_threads = config.io_threads, .stream = config.stream});
   const auto inherited = squall::inherited_sockets();
+  std::vector<std::vector<squall::ListeningSocket>> bound;
   for (const squall::ListenOptions& entry : config.listen)
-    server.add_sockets(squall::bind_sockets(entry, inherited), entry.accept);
+    bound.push_back(squall::bind_sockets(entry, inherited));
+  if (config.processes != 1)
+    squall::fork_processes(config.processes, config.max_restarts); // before the server has threads
+  server.configure({.io_threads = config.io_threads, .stream = config.stream});
+  for (std::size_t i = 0; i < bound.size(); ++i)
+    server.add_sockets(bound[i], config.listen[i].accept);
   // [configure]
   for (const squall::Endpoint& endpoint : server.info().endpoints)
     std::cout << "listening on " << to_string(endpoint) << std::endl;

@@ -27,6 +27,7 @@ class SteadyClock : public Clock {
 const SteadyClock steady_clock;
 
 thread_local EventLoop* current_loop = nullptr;
+std::atomic<std::size_t> loop_count{0};
 
 /// Makes the loop the thread's current one while it lives.
 class CurrentLoop {
@@ -148,7 +149,9 @@ struct EventLoop::Impl {
   std::atomic<bool> stopping{false};
 };
 
-EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} {}
+EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} {
+  loop_count.fetch_add(1, std::memory_order_relaxed);
+}
 
 EventLoop::~EventLoop() {
   end();
@@ -156,6 +159,7 @@ EventLoop::~EventLoop() {
   const CurrentLoop guard{this};
   impl_->drop_posted();
   end();
+  loop_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void EventLoop::end() noexcept {
@@ -274,6 +278,8 @@ void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
 TimePoint EventLoop::now() const { return impl_->clock->now(); }
 
 EventLoop* EventLoop::current() noexcept { return current_loop; }
+
+std::size_t EventLoop::count() noexcept { return loop_count.load(std::memory_order_relaxed); }
 
 void Timer::start(EventLoop& loop, TimePoint when) {
   cancel();

@@ -55,6 +55,8 @@ struct LogOptions {
 struct ServerConfig {
   std::vector<ListenOptions> listen{ListenOptions{}}; ///< from JSON 1 to 1024 entries
   std::size_t io_threads = 0; ///< at most 256 from JSON; 0: one per core that the process may use
+  int processes = 1;          ///< from JSON at most 1024; 0: one per core; 1: no fork
+  int max_restarts = 100;     ///< as fork_processes; from JSON at most 10000
   StreamOptions stream;       ///< of every accepted connection
   ListenerLimits limits;
   std::chrono::milliseconds drain_timeout{10'000}; ///< as ServerOptions::drain_timeout

@@ -22,7 +22,8 @@
 namespace squall {
 
 struct IOOptions {
-  /// I/O threads, at most 256; 0: one for each core that the process may use (sched_getaffinity(2)).
+  /// I/O threads, at most 256; 0: one for each core that the process may use (sched_getaffinity(2)),
+  /// divided by the number of processes that fork_processes made, at least one.
   std::size_t io_threads = 0;
   /// Where the loops get the time from; nullptr: the system's steady clock. Must outlive the IOSystem.
   const Clock* clock = nullptr;

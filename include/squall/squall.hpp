@@ -16,11 +16,13 @@
 #include <squall/net/ip_network.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/pipe_io_stream.hpp>
+#include <squall/net/process.hpp>
 #include <squall/net/proxy_protocol.hpp>
 #include <squall/net/proxy_reader.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
+#include <squall/net/subprocess.hpp>
 #include <squall/net/task.hpp>
 #include <squall/net/tls_context.hpp>
 #include <squall/net/tls_info.hpp>

@@ -61,6 +61,18 @@ public:
   std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {},
                                const BindOptions& options = {});
 
+  /// Binds as bind_sockets does. Until start() connections wait in the kernel; after it they are accepted at once. May be
+  /// called repeatedly. @returns the bound addresses @throws as listen
+  std::vector<Endpoint> bind(std::uint16_t port, const std::string& address = {},
+                             const BindOptions& options = {});
+
+  /// Accepts from what bind() bound: with `num_processes` 1 in this process; else in as many children, 0 and less: one for
+  /// each core, as fork_processes says. It then returns in each child, and never in this process. A fork must come
+  /// before listen(), add_sockets() and every thread and actor system of the program.
+  /// @throws std::logic_error when it was called before, or when fork_processes refuses: then nothing was started; and what
+  ///         fork_processes throws in the parent
+  void start(int num_processes = 1, int max_restarts = 100);
+
   /// Accepts from listening sockets, which the server closes when it stops.
   /// @throws std::runtime_error when one cannot be used or was added before: then none was added
   void add_sockets(const std::vector<ListeningSocket>& sockets,

@@ -89,7 +89,7 @@ const std::string time_allowed =
 const std::string seconds_allowed =
     R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
 const std::string root_keys =
-    R"(one of "listen", "tls", "io_threads", "stream", "limits", "drain_timeout", "log")";
+    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "drain_timeout", "log")";
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +

@@ -158,7 +158,10 @@ private:
   }
   bool receive_more() {
     std::array<char, 16384> chunk;
-    const auto size = ::recv(socket_.fd(), chunk.data(), chunk.size(), 0);
+    ssize_t size;
+    do // with a deadline it is interrupted by any signal, also by an ignored one (SIGCHLD; signal(7))
+      size = ::recv(socket_.fd(), chunk.data(), chunk.size(), 0);
+    while (size < 0 && errno == EINTR);
     if (size < 0)
       throw_errno("recv");
     received_.append(chunk.data(), static_cast<std::size_t>(size));

@@ -166,6 +166,8 @@ public:
   [[nodiscard]] bool in_loop() const noexcept { return current() == this; }
   /// The loop that the calling thread runs, or nullptr.
   [[nodiscard]] static EventLoop* current() noexcept;
+  /// How many loops the process has. May be called by any thread.
+  [[nodiscard]] static std::size_t count() noexcept;
 
 private:
   friend class Timer;
