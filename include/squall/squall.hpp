@@ -3,6 +3,7 @@
 // squall.hpp: everything.
 #pragma once
 
+#include <squall/client_actor.hpp>
 #include <squall/config.hpp>
 #include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
@@ -14,10 +15,12 @@
 #include <squall/net/io_stream.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/pipe_io_stream.hpp>
+#include <squall/net/resolver.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
 #include <squall/net/task.hpp>
+#include <squall/net/tcp_client.hpp>
 #include <squall/net/tls_context.hpp>
 #include <squall/net/tls_info.hpp>
 #include <squall/net/transport.hpp>

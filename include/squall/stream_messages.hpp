@@ -182,8 +182,9 @@ enum class ListenerErrc : std::uint8_t {
   already_listening = 2, ///< a socket was added before; nothing was added
 };
 
-/// `error` as a message: code, reason and real error travel in it.
+/// `error` as a message: code, reason and real error travel in it, and `text`, which error_text shows then.
 [[nodiscard]] caf::error make_error(const StreamError& error);
+[[nodiscard]] caf::error make_error(const StreamError& error, std::string text);
 [[nodiscard]] caf::error make_error(ListenerErrc code, std::string text);
 
 /// The StreamError in `error`, when there is one, whatever its code.
