@@ -59,9 +59,10 @@ struct ConnectRace::Attempt final : EventCompletion {
 
 ConnectRace::ConnectRace(EventLoop& loop, Addresses addresses, const ConnectOptions& options,
                          MakeTransport make_transport, OnEnd on_end)
-    : loop_{loop}, addresses_{std::move(addresses)}, options_{options.stream},
-      delay_{std::max(options.attempt_delay, least_delay)}, make_transport_{std::move(make_transport)},
-      on_end_{std::move(on_end)} {}
+    : loop_{loop}, addresses_{std::move(addresses)}, options_{options.stream}, delay_{std::max(
+                                                                                   options.attempt_delay,
+                                                                                   least_delay)},
+      make_transport_{std::move(make_transport)}, on_end_{std::move(on_end)} {}
 
 ConnectRace::~ConnectRace() { give_up(std::errc::operation_canceled); }
 
@@ -105,7 +106,7 @@ void ConnectRace::attempt_ended(Attempt& attempt, const Result<void>& result) {
 
 void ConnectRace::win(Attempt& attempt) {
   IOStream winner = std::exchange(attempt.stream, IOStream{});
-  give_up(std::errc::operation_canceled); // the others
+  give_up(std::errc::operation_canceled);  // the others
   const OnEnd on_end = std::move(on_end_); // it may destroy this
   on_end(std::move(winner));
 }

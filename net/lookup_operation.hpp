@@ -42,9 +42,7 @@ public:
 
 private:
   void on_ready(Readiness) override {}
-  void on_loop_end() noexcept override {
-    finish_later({StreamErrc::closed, CloseReason::shutting_down, {}});
-  }
+  void on_loop_end() noexcept override { finish_later({StreamErrc::closed, CloseReason::shutting_down, {}}); }
   void run_task() override { finish(std::move(*result_)); }
   void finish_later(StreamError error);
   void end() noexcept;

@@ -28,8 +28,8 @@ class ConnectOperation final : private Watcher, private LoopTask, private EventC
 public:
   ConnectOperation(EventLoop& loop, std::shared_ptr<Resolver> resolver, std::string host, std::uint16_t port,
                    ConnectOptions options, TCPClient::Callback callback)
-      : loop_{loop}, resolver_{std::move(resolver)}, host_{std::move(host)}, port_{port}, options_{std::move(options)}, callback_{std::move(
-                                                                                           callback)} {
+      : loop_{loop}, resolver_{std::move(resolver)}, host_{std::move(host)}, port_{port},
+        options_{std::move(options)}, callback_{std::move(callback)} {
     loop.watch_end(*this); // before its streams do, so that their ends start no attempt
   }
   ConnectOperation(const ConnectOperation&) = delete;
@@ -95,7 +95,7 @@ void ConnectOperation::start() {
   const AddressFamily family = options_.source_ip.empty() ? options_.family : family_of(options_.source_ip);
   const Timeout timeout = options_.timeout ? no_timeout : Timeout{default_lookup_timeout};
   lookup_ = resolver_->start_resolve(loop_, Resolve{host_, port_, family, timeout},
-                                   [this](Result<Addresses> addresses) { race(std::move(addresses)); });
+                                     [this](Result<Addresses> addresses) { race(std::move(addresses)); });
 }
 
 void ConnectOperation::race(Result<Addresses> addresses) {
@@ -140,7 +140,8 @@ void ConnectOperation::on_event(Result<void> result) {
 
 void ConnectOperation::fail(StreamError error) {
   if (race_ != nullptr) {
-    race_->give_up(error.code == StreamErrc::timed_out ? std::errc::timed_out : std::errc::operation_canceled);
+    race_->give_up(error.code == StreamErrc::timed_out ? std::errc::timed_out
+                                                       : std::errc::operation_canceled);
     attempts_ = race_->attempts();
   }
   drop_stream();
@@ -201,18 +202,17 @@ PendingConnect::~PendingConnect() = default;
 
 PendingConnect TCPClient::start_connect(std::string host, std::uint16_t port, ConnectOptions options,
                                         Callback callback) {
-  auto operation = std::make_unique<ConnectOperation>(*loop_, resolver_, std::move(host), port, std::move(options),
-                                                      std::move(callback));
+  auto operation = std::make_unique<ConnectOperation>(*loop_, resolver_, std::move(host), port,
+                                                      std::move(options), std::move(callback));
   operation->start();
   return PendingConnect{std::move(operation)};
 }
 
 void TCPClient::connect(std::string host, std::uint16_t port, ConnectOptions options, Callback callback) {
   const auto kept = std::make_shared<PendingConnect>(); // by the callback, which goes when it has been called
-  *kept = start_connect(std::move(host), port, std::move(options),
-                        [kept, callback = std::move(callback)](ConnectResult result) {
-                          callback(std::move(result));
-                        });
+  *kept = start_connect(
+      std::move(host), port, std::move(options),
+      [kept, callback = std::move(callback)](ConnectResult result) { callback(std::move(result)); });
 }
 
 TCPConnectAwaitable TCPClient::connect(std::string host, std::uint16_t port, ConnectOptions options) {

@@ -152,8 +152,7 @@ void ThreadedResolver::lookup(Resolve request, LookupAnswer answer) {
 
 Result<Addresses> system_lookup(const Resolve& request) {
   Addresses found;
-  const std::error_code error =
-      socket_api::look_up(request.host, request.port, request.family, found);
+  const std::error_code error = socket_api::look_up(request.host, request.port, request.family, found);
   if (error)
     return failed(error);
   return found;

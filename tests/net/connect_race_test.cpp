@@ -107,7 +107,8 @@ protected:
   /// Those that are under way.
   std::string pending() {
     std::string names;
-    for (const auto& [name, address] : std::map<std::string, Endpoint>{{"A1", A1}, {"A2", A2}, {"B1", B1}, {"B2", B2}})
+    for (const auto& [name, address] :
+         std::map<std::string, Endpoint>{{"A1", A1}, {"A2", A2}, {"B1", B1}, {"B2", B2}})
       if (script(address).watcher != nullptr)
         names += (names.empty() ? "" : " ") + name;
     return names;
@@ -115,7 +116,9 @@ protected:
   [[nodiscard]] bool won(const Endpoint& address) {
     return result && *result && (*result)->connected() && !script(address).closed;
   }
-  [[nodiscard]] int failed_with() const { return result && !*result ? result->error().real_error.value() : 0; }
+  [[nodiscard]] int failed_with() const {
+    return result && !*result ? result->error().real_error.value() : 0;
+  }
 
   ManualClock clock;
   EventLoop loop{&clock};
@@ -315,7 +318,9 @@ TEST_F(ConnectRaceTest, EndsWithItsLoop) {
   EventLoop other;
   Script one;
   int answers = 0;
-  ConnectRace own{other, {A1}, options,
+  ConnectRace own{other,
+                  {A1},
+                  options,
                   [&](const Endpoint&) { return std::make_unique<ScriptedTransport>(one); },
                   [&](const Result<IOStream>& given) { answers += given ? 0 : 1; }};
   own.start();

@@ -271,9 +271,7 @@ TEST_F(ResolverTest, IsCancelledWithItsHandle) {
     const Lookup pending = resolver.start_resolve(loop, Resolve{"host", 80}, lookup.callback());
     resolver.answers.at(0)(Addresses{{"192.0.2.1", 80, AddressFamily::ipv4}}); // on its way already
   }
-  {
-    const Lookup pending = resolver.start_resolve(loop, Resolve{"host", 80}, lookup.callback());
-  }
+  { const Lookup pending = resolver.start_resolve(loop, Resolve{"host", 80}, lookup.callback()); }
   EXPECT_FALSE(resolver.answers.at(1).wanted());
   { // refused, and on its way
     const Lookup pending = resolver.start_resolve(loop, Resolve{"", 80}, lookup.callback());
@@ -364,8 +362,7 @@ TEST(SystemLookup, FindsLocalhost) {
 }
 
 TEST(SystemLookup, TakesNumbersOfTheRightFamily) {
-  EXPECT_EQ(*system_lookup(Resolve{"192.0.2.1", 7}),
-            (Addresses{{"192.0.2.1", 7, AddressFamily::ipv4}}));
+  EXPECT_EQ(*system_lookup(Resolve{"192.0.2.1", 7}), (Addresses{{"192.0.2.1", 7, AddressFamily::ipv4}}));
   EXPECT_EQ(*system_lookup(Resolve{"2001:db8::1", 7, AddressFamily::ipv6}),
             (Addresses{{"2001:db8::1", 7, AddressFamily::ipv6}}));
   EXPECT_FALSE(system_lookup(Resolve{"192.0.2.1", 7, AddressFamily::ipv6}));
@@ -527,9 +524,7 @@ TEST(ThreadedResolver, RefusesOptionsOutOfBounds) {
   EXPECT_THROW((ThreadedResolver{{1, 0}}), std::invalid_argument);
 }
 
-TEST_F(DefaultResolverTest, IsShared) {
-  EXPECT_EQ(default_resolver(), default_resolver());
-}
+TEST_F(DefaultResolverTest, IsShared) { EXPECT_EQ(default_resolver(), default_resolver()); }
 
 /// Looks up before main: the threads need nothing that is initialised later.
 const bool found_early = [] {
@@ -581,8 +576,7 @@ TEST_F(OverrideResolverTest, ChoosesByFamily) {
 
 TEST_F(OverrideResolverTest, PrefersTheMostExactEntry) {
   OverrideResolver resolver{default_resolver(),
-                            {HostOverride{"Host", "192.0.2.1"},
-                             HostOverride{"host", 80, "192.0.2.2", 8080},
+                            {HostOverride{"Host", "192.0.2.1"}, HostOverride{"host", 80, "192.0.2.2", 8080},
                              HostOverride{"host", 80, AddressFamily::ipv4, "192.0.2.3", 81}}};
   const auto found = [&](const char* host, std::uint16_t port, AddressFamily family) {
     return to_string(look_up(resolver, Resolve{host, port, family}).addresses().at(0));

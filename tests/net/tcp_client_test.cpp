@@ -160,8 +160,8 @@ TEST_F(TCPClientTest, ConnectsToEachFamily) {
 // "localhost" has no IPv6 address where /etc/hosts says so: the address comes from a resolver of the test.
 TEST_F(TCPClientTest, ConnectsToANameThatIsIPv6) {
   listen("::1", AddressFamily::ipv6);
-  client = TCPClient{loop, std::make_shared<OverrideResolver>(
-                               default_resolver(), std::vector{HostOverride{"localhost", "::1"}})};
+  client = TCPClient{loop, std::make_shared<OverrideResolver>(default_resolver(),
+                                                              std::vector{HostOverride{"localhost", "::1"}})};
   ConnectOptions options;
   options.family = AddressFamily::ipv6;
   expect_works(connect_to_end("localhost", options));
@@ -271,7 +271,8 @@ TEST_F(WeakSpot25Client, AnEmptyAnswerIsAnError) {
   TestConnect& made = connect("empty.example");
   resolver->kept.at(0)(Addresses{});
   ASSERT_TRUE(run_until([&] { return made.answered(); }));
-  EXPECT_EQ(made.error(), (StreamError{StreamErrc::lookup_failed, CloseReason::none, LookupErrc::no_address}));
+  EXPECT_EQ(made.error(),
+            (StreamError{StreamErrc::lookup_failed, CloseReason::none, LookupErrc::no_address}));
 }
 
 TEST_F(WeakSpot25Client, ABlackHoleDoesNotHoldUpTheNextAddressOfItsFamily) {
@@ -290,12 +291,13 @@ TEST_F(WeakSpot25Client, ABlackHoleDoesNotHoldUpTheNextAddressOfItsFamily) {
 
 TEST_F(WeakSpot25Client, TellsWhatEveryAddressSaid) {
   const Endpoint first = refusing();
-  client = TCPClient{loop, std::make_shared<TestResolver>(
-                               Addresses{first, {"not a number", 1, AddressFamily::ipv4}})};
+  client = TCPClient{
+      loop, std::make_shared<TestResolver>(Addresses{first, {"not a number", 1, AddressFamily::ipv4}})};
   const TestConnect& made = connect_to_end("two.example");
   EXPECT_EQ(made.error().real_error, std::errc::connection_refused);
-  EXPECT_NE(made.message().find(to_string(first) + " (Connection refused), not a number:1 (Invalid argument)"),
-            std::string::npos)
+  EXPECT_NE(
+      made.message().find(to_string(first) + " (Connection refused), not a number:1 (Invalid argument)"),
+      std::string::npos)
       << made.message();
 }
 
@@ -303,9 +305,9 @@ TEST_F(TCPClientTest, RefusesOptionsThatCanNeverWork) {
   listen();
   ConnectOptions options;
   options.source_ip = "localhost";
-  EXPECT_EQ(connect_to_end("127.0.0.1", options).message(),
-            "cannot connect to 127.0.0.1 port " + std::to_string(port) +
-                ": source_ip is no IPv4 or IPv6 address");
+  EXPECT_EQ(connect_to_end("127.0.0.1", options).message(), "cannot connect to 127.0.0.1 port " +
+                                                                std::to_string(port) +
+                                                                ": source_ip is no IPv4 or IPv6 address");
   options = {};
   options.family = AddressFamily::unix_domain;
   EXPECT_EQ(connect_to_end("/tmp/socket", options).error().code, StreamErrc::invalid_argument);
@@ -330,21 +332,22 @@ TEST_F(TCPClientTest, SpeaksTLSAndVerifiesTheHost) {
 
 TEST_F(TCPClientTest, VerifiesTheNameThatItIsGiven) {
   listen("127.0.0.1", AddressFamily::ipv4, server_context<TLSVersion::tls_1_3>());
-  client = TCPClient{loop, std::make_shared<TestResolver>(
-                               Addresses{{"127.0.0.1", port, AddressFamily::ipv4}, refusing()})};
+  client = TCPClient{
+      loop, std::make_shared<TestResolver>(Addresses{{"127.0.0.1", port, AddressFamily::ipv4}, refusing()})};
   ConnectOptions options;
   options.tls = client_context<TLSVersion::tls_1_3>();
   const TestConnect& wrong = connect_to_end("other.example", options);
   EXPECT_EQ(wrong.error().reason, CloseReason::tls_failed);
-  EXPECT_EQ(wrong.outcome->attempts().size(), 1u) << "a server that is not the right one is no reason to ask another";
+  EXPECT_EQ(wrong.outcome->attempts().size(), 1u)
+      << "a server that is not the right one is no reason to ask another";
   options.server_hostname = "localhost";
   expect_works(connect_to_end("other.example", options));
 }
 
 TEST_F(TCPClientTest, TheNameMustBeOne) {
   listen();
-  client = TCPClient{loop,
-                     std::make_shared<TestResolver>(Addresses{{"127.0.0.1", port, AddressFamily::ipv4}})};
+  client =
+      TCPClient{loop, std::make_shared<TestResolver>(Addresses{{"127.0.0.1", port, AddressFamily::ipv4}})};
   ConnectOptions options;
   options.tls = client_context<TLSVersion::tls_1_3>();
   options.server_hostname = "not a name";
@@ -439,13 +442,15 @@ TEST_F(TCPClientTest, IsCancelledInEachStepAndLeavesNothing) {
   options.tls = client_context<TLSVersion::tls_1_3>();
   const auto held = std::make_shared<TestResolver>();
   { // while it is looked up
-    const PendingConnect pending = TCPClient{loop, held}.start_connect("a", port, options, outcome.callback());
+    const PendingConnect pending =
+        TCPClient{loop, held}.start_connect("a", port, options, outcome.callback());
     run_turns(loop);
   }
   EXPECT_FALSE(held->kept.at(0).wanted());
   { // while it connects
-    const PendingConnect pending = TCPClient{loop, std::make_shared<TestResolver>(Addresses{hole, hole})}
-                                       .start_connect("a", 1, options, outcome.callback());
+    const PendingConnect pending =
+        TCPClient{loop, std::make_shared<TestResolver>(Addresses{hole, hole})}.start_connect(
+            "a", 1, options, outcome.callback());
     run_turns(loop);
     clock.advance(250ms);
     run_turns(loop);
@@ -461,7 +466,8 @@ TEST_F(TCPClientTest, IsCancelledInEachStepAndLeavesNothing) {
   EXPECT_EQ(descriptor_count(), before);
   { // when it is connected and not told yet, at the latest
     options.tls = {};
-    std::optional<PendingConnect> pending = client.start_connect("127.0.0.1", port, options, outcome.callback());
+    std::optional<PendingConnect> pending =
+        client.start_connect("127.0.0.1", port, options, outcome.callback());
     ASSERT_TRUE(run_until([&] { return !accepted.empty(); }));
     pending.reset();
   }

@@ -76,8 +76,8 @@ struct Resolve {
       : host{std::move(host_)}, port{port_}, family{family_}, timeout{timeout_} {}
 
   std::string host;
-  std::uint16_t port = 0;                         ///< of the addresses that come out
-  AddressFamily family = AddressFamily::unspec;   ///< unspec, ipv4 or ipv6: only addresses of this one
+  std::uint16_t port = 0;                       ///< of the addresses that come out
+  AddressFamily family = AddressFamily::unspec; ///< unspec, ipv4 or ipv6: only addresses of this one
   Timeout timeout = Timeout{default_lookup_timeout};
 
   friend bool operator==(const Resolve&, const Resolve&) = default;
@@ -193,8 +193,9 @@ private:
 };
 
 struct ThreadedResolverOptions {
-  std::size_t max_threads = 4;   ///< that look up at the same time; started when they are needed; 1 to 256
-  std::size_t max_waiting = 1024; ///< lookups that wait for a thread; one more fails with LookupErrc::busy; at least 1
+  std::size_t max_threads = 4; ///< that look up at the same time; started when they are needed; 1 to 256
+  std::size_t max_waiting =
+      1024; ///< lookups that wait for a thread; one more fails with LookupErrc::busy; at least 1
 };
 
 /// Looks up with a function that may take its time, on threads of its own. Numbers need neither.
@@ -230,18 +231,20 @@ private:
 
 /// One entry of an OverrideResolver: what is asked, and what is looked up instead.
 struct HostOverride {
-  HostOverride(std::string host_, std::string to_host_) : host{std::move(host_)}, to_host{std::move(to_host_)} {}
+  HostOverride(std::string host_, std::string to_host_)
+      : host{std::move(host_)}, to_host{std::move(to_host_)} {}
   HostOverride(std::string host_, std::uint16_t port_, std::string to_host_, std::uint16_t to_port_)
       : host{std::move(host_)}, port{port_}, to_host{std::move(to_host_)}, to_port{to_port_} {}
   HostOverride(std::string host_, std::uint16_t port_, AddressFamily family_, std::string to_host_,
                std::uint16_t to_port_)
-      : host{std::move(host_)}, port{port_}, family{family_}, to_host{std::move(to_host_)}, to_port{to_port_} {}
+      : host{std::move(host_)}, port{port_}, family{family_}, to_host{std::move(to_host_)}, to_port{
+                                                                                                to_port_} {}
 
-  std::string host;                             ///< compared without regard to the case of ASCII letters
-  std::optional<std::uint16_t> port = {};       ///< none: any
-  std::optional<AddressFamily> family = {};     ///< of the request; none: any
-  std::string to_host;                          ///< a name or a number
-  std::optional<std::uint16_t> to_port = {};    ///< none: the port that was asked for
+  std::string host;                          ///< compared without regard to the case of ASCII letters
+  std::optional<std::uint16_t> port = {};    ///< none: any
+  std::optional<AddressFamily> family = {};  ///< of the request; none: any
+  std::string to_host;                       ///< a name or a number
+  std::optional<std::uint16_t> to_port = {}; ///< none: the port that was asked for
 };
 
 /// Looks up something else for some hosts, and passes all others on, as Tornado's OverrideResolver: for tests, and in

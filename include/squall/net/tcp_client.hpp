@@ -84,7 +84,9 @@ public:
   /// @throws where there is no stream the exception of throw_error, whose what() is message()
   IOStream value() const;
 
-  [[nodiscard]] const std::vector<ConnectAttempt>& attempts() const noexcept { return attempts_; } ///< in their order
+  [[nodiscard]] const std::vector<ConnectAttempt>& attempts() const noexcept {
+    return attempts_;
+  } ///< in their order
   /// "cannot connect to example.com:80: ... tried 192.0.2.1:80 (Connection refused)"; empty where there is a stream.
   [[nodiscard]] const std::string& message() const noexcept { return message_; }
 
