@@ -343,11 +343,12 @@ void Connection::after_end() {
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
                       const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
-                      const std::shared_ptr<ConnectionCounters>& counters) {
+                      const TLSContext& tls, const std::shared_ptr<ConnectionCounters>& counters) {
   if (unit->ending())
     return;
   try {
-    IOStream stream{unit->loop(), std::move(socket), options};
+    IOStream stream = tls ? IOStream{unit->loop(), std::move(socket), tls, options}
+                          : IOStream{unit->loop(), std::move(socket), options};
     make_loop_actor<Connection>(unit, std::move(stream), peer, counters)->serve(handler);
   } catch (const std::exception& error) {
     ++counters->failed;

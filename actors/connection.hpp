@@ -63,6 +63,7 @@ private:
   bool wait_message(caf::mailbox_element& message);
   template <class Start>
   void wait(caf::mailbox_element& message, StreamEvent event, Start start);
+  void start_tls(caf::mailbox_element& message, const StartTLS& request);
   bool close_message(caf::mailbox_element& message);
   void answer_wait(Wait& wait, const Result<void>& result);
   void send_chunks(caf::mailbox_element& message, SendChunks request);
@@ -100,6 +101,6 @@ private:
 /// logged and costs this connection.
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, Socket socket, const Endpoint& peer,
                       const Handler& handler, const std::shared_ptr<const StreamOptions>& options,
-                      const std::shared_ptr<ConnectionCounters>& counters);
+                      const TLSContext& tls, const std::shared_ptr<ConnectionCounters>& counters);
 
 } // namespace squall

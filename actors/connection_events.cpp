@@ -8,6 +8,8 @@ namespace squall {
 void Connection::answer_wait(Wait& wait, const Result<void>& result) {
   if (result && wait.event() == StreamEvent::closed)
     wait.reply().deliver(*this, ended() ? close_error_ : stream_.error());
+  else if (result && wait.event() == StreamEvent::handshaken)
+    wait.reply().deliver(*this, stream_.tls_info().value_or(TLSInfo{}));
   else
     answer(wait.reply(), *this, result);
 }
@@ -29,6 +31,12 @@ bool Connection::wait_message(caf::mailbox_element& message) {
     });
     return true;
   }
+  if (content.match_element<StartTLS>(0)) {
+    start_tls(message, take_content<StartTLS>(message));
+    return true;
+  }
+  if (content.match_element<AwaitHandshake>(0))
+    return wait_for(StreamEvent::handshaken, take_content<AwaitHandshake>(message).timeout);
   if (content.match_element<AwaitWritable>(0))
     return wait_for(StreamEvent::writable, take_content<AwaitWritable>(message).timeout);
   if (content.match_element<AwaitEnd>(0))
@@ -53,6 +61,14 @@ void Connection::wait(caf::mailbox_element& message, StreamEvent event, Start st
   std::forward_list<Wait> done;
   done.splice_after(done.before_begin(), waits_, waits_.before_begin());
   answer_wait(done.front(), *result);
+}
+
+void Connection::start_tls(caf::mailbox_element& message, const StartTLS& request) {
+  if (chunks_ != nullptr) // also while its receiver has one
+    Reply{message}.deliver(*this, make_error(StreamError{StreamErrc::not_idle, CloseReason::none, {}}));
+  else
+    wait(message, StreamEvent::handshaken,
+         [&](Wait& completion) { return stream_.start_tls(request, completion); });
 }
 
 /// The actor has ended: only that and why can still be told.

@@ -72,7 +72,7 @@ public:
   Impl& operator=(const Impl&) = delete;
   ~Impl() { end(); }
 
-  ListenerActor spawn_listener(Handler handler, const StreamOptions& options) {
+  ListenerActor spawn_listener(Handler handler, const ListenerOptions& options) {
     return spawn_on_loop<ListenerActor>([=, this, handler = std::move(handler)](const auto& unit) {
       return make_loop_actor<Listener>(unit, units_, handler, options)->strong_ref();
     });
@@ -86,9 +86,10 @@ public:
     });
   }
 
-  StreamActor spawn_stream(const StreamOptions& options) {
+  StreamActor spawn_stream(const TLSContext& context, const StreamOptions& options) {
     return spawn_on_loop<StreamActor>([&](const auto& unit) {
-      IOStream stream{unit->loop(), options};
+      auto transport = context ? make_unconnected_tls_transport(context) : make_unconnected_transport();
+      IOStream stream{unit->loop(), std::move(transport), options};
       return make_loop_actor<Connection>(unit, std::move(stream), Endpoint{}, nullptr)->strong_ref();
     });
   }
@@ -142,7 +143,7 @@ IOSystem::IOSystem(caf::actor_system& system, const IOOptions& options)
 
 IOSystem::~IOSystem() = default;
 
-ListenerActor IOSystem::spawn_listener(Handler handler, const StreamOptions& options) {
+ListenerActor IOSystem::spawn_listener(Handler handler, const ListenerOptions& options) {
   return impl_->spawn_listener(std::move(handler), options);
 }
 
@@ -150,7 +151,13 @@ StreamActor IOSystem::spawn_stream(Socket socket, Endpoint peer, const StreamOpt
   return impl_->spawn_stream(std::move(socket), std::move(peer), options);
 }
 
-StreamActor IOSystem::spawn_stream(const StreamOptions& options) { return impl_->spawn_stream(options); }
+StreamActor IOSystem::spawn_stream(const StreamOptions& options) {
+  return spawn_stream(TLSContext{}, options);
+}
+
+StreamActor IOSystem::spawn_stream(const TLSContext& context, const StreamOptions& options) {
+  return impl_->spawn_stream(context, options);
+}
 
 ClientActor IOSystem::spawn_client(const ConnectOptions& options, std::shared_ptr<Resolver> resolver) {
   return impl_->spawn_client(options, resolver);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // serve.cpp
-#include "actors/termination_signals.hpp"
+#include "actors/process_signals.hpp"
 #include <squall/serve.hpp>
 
 #include <cstdio>
@@ -67,13 +67,14 @@ void raise_descriptor_limit() noexcept {
 }
 
 void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries) {
-  std::vector<ListeningSocket> sockets; // all or none: the first that fails closes the others
+  std::vector<std::vector<ListeningSocket>> bound; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
-    for (ListeningSocket& socket : bind_sockets(entry.port, entry.address, entry.bind))
-      sockets.push_back(std::move(socket));
-  server.add_sockets(sockets);
-  for (const ListeningSocket& socket : sockets)
-    std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
+    bound.push_back(bind_sockets(entry.port, entry.address, entry.bind));
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    server.add_sockets(bound[i], entries[i].accept);
+  for (const auto& sockets : bound)
+    for (const ListeningSocket& socket : sockets)
+      std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
   std::fflush(stdout);
 }
 
@@ -101,11 +102,10 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   set_log_format(config.log.format);
   raise_descriptor_limit();
   try {
-    const TerminationSignals signals; // from before the first line of output: who reads it may send one
-    server.configure({config.io_threads, config.stream});
+    const ProcessSignals signals; // from before the first line of output: who reads it may send one
+    server.configure({.io_threads = config.io_threads, .stream = config.stream});
     listen_on_all(server, config.listen);
-    signals.wait();
-    server.shutdown();
+    run_until_terminated(server, signals);
     return exit_ok;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s: %s\n", argv[0], error.what());

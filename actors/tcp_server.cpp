@@ -2,7 +2,7 @@
 //
 // tcp_server.cpp
 #include "actors/listener.hpp"
-#include "actors/termination_signals.hpp"
+#include "actors/process_signals.hpp"
 #include <squall/net/log.hpp>
 #include <squall/tcp_server.hpp>
 
@@ -38,8 +38,8 @@ public:
   /// Everything that runs. Made by the first call that needs it.
   struct Running {
     Running(Handler with, const ServerOptions& options)
-        : io{system, {options.io_threads, nullptr}}, listener{
-                                                         io.spawn_listener(std::move(with), options.stream)} {
+        : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(
+                                                         std::move(with), {options.stream, options.accept})} {
       // Actors that handlers made and that live on must not keep the process.
       system.await_actors_before_shutdown(false);
     }
@@ -115,7 +115,8 @@ std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& a
   return endpoints;
 }
 
-void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets) {
+void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets,
+                            const std::optional<AcceptOptions>& accept) {
   {
     const std::unique_lock lock{impl_->mutex};
     if (!impl_->running) {
@@ -126,7 +127,13 @@ void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets) {
     }
   }
   const std::shared_lock lock{impl_->mutex};
-  impl_->ask<Listening>(AddSockets{sockets});
+  impl_->ask<Listening>(AddSockets{sockets, accept});
+}
+
+void TCPServer::reload_tls() {
+  const auto lock = impl_->lock_shared();
+  if (lock && impl_->running)
+    impl_->ask<void>(ReloadTLS{});
 }
 
 void TCPServer::stop() {
@@ -141,9 +148,8 @@ void TCPServer::stop() {
 }
 
 int TCPServer::run() {
-  const TerminationSignals signals;
-  signals.wait();
-  shutdown();
+  const ProcessSignals signals;
+  run_until_terminated(*this, signals);
   return 0;
 }
 

@@ -77,8 +77,8 @@ squall::Task<> overrides(squall::EventLoop& loop) {
   const std::uint16_t port = server.port();
   // [overrides]
   std::vector<squall::HostOverride> table;
-  table.emplace_back("db.example", "127.0.0.1");                  // whatever the port
-  table.emplace_back("www.example", 443, "127.0.0.1", port);      // only port 443, and another one instead
+  table.emplace_back("db.example", "127.0.0.1");             // whatever the port
+  table.emplace_back("www.example", 443, "127.0.0.1", port); // only port 443, and another one instead
   auto resolver = std::make_shared<squall::OverrideResolver>(squall::default_resolver(), table);
   squall::TCPClient client{loop, resolver};
   squall::IOStream stream = co_await client.connect("www.example", 443);

@@ -23,9 +23,9 @@ int main(int argc, char** argv) try {
   const squall::ServerConfig config = squall::load_config(file); // or parse_config(text, "its name")
   squall::set_log_level(config.log.level);
   squall::set_log_format(config.log.format);
-  server.configure({config.io_threads, config.stream});
+  server.configure({.io_threads = config.io_threads, .stream = config.stream});
   for (const squall::ListenOptions& entry : config.listen)
-    server.listen(entry.port, entry.address, entry.bind);
+    server.add_sockets(squall::bind_sockets(entry.port, entry.address, entry.bind), entry.accept);
   // [configure]
   for (const squall::Endpoint& endpoint : server.info().endpoints)
     std::cout << "listening on " << to_string(endpoint) << std::endl;

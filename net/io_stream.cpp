@@ -21,7 +21,11 @@ IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
     : IOStream{loop, make_unconnected_transport(), options} {}
 
 IOStream::IOStream(EventLoop& loop, Socket socket, const TLSContext& context, const StreamOptions& options)
-    : IOStream{loop, make_tls_transport(std::move(socket), context), options} {}
+    : IOStream{loop, std::move(socket), context, share_options(options)} {}
+
+IOStream::IOStream(EventLoop& loop, Socket socket, const TLSContext& context,
+                   std::shared_ptr<const StreamOptions> options)
+    : IOStream{new StreamCore{loop, make_tls_transport(std::move(socket), context), std::move(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, const TLSContext& context, const StreamOptions& options)
     : IOStream{loop, make_unconnected_tls_transport(context), options} {}

@@ -377,11 +377,6 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
                      nullptr);
   if (!options.server_names.empty() || options.unknown_server_name == UnknownServerName::refuse)
     SSL_CTX_set_client_hello_cb(ctx.get(), &choose_by_name, this);
-  OPENSSL_cleanse(options.key_pem.data(), options.key_pem.size());
-  OPENSSL_cleanse(options.key_password.data(), options.key_password.size());
-  for (std::string* used :
-       {&options.key_pem, &options.key_password, &options.certificate_pem, &options.ca_pem})
-    *used = std::string{};
 }
 
 const TLSContextState* TLSContextState::find(std::string_view server_name) const {
@@ -397,6 +392,13 @@ const TLSContextState* TLSContextState::find(std::string_view server_name) const
 
 TLSContext::TLSContext(const TLSOptions& options)
     : state_{std::make_shared<const TLSContextState>(options)} {}
+
+TLSContext TLSContext::reload() const {
+  TLSOptions options = state_->options;
+  for (auto& [name, context] : options.server_names)
+    context = context.reload();
+  return TLSContext{options};
+}
 
 TLSSide TLSContext::side() const noexcept { return state_->options.side; }
 

@@ -36,7 +36,7 @@ struct TLSContextState {
            !options.insecure_skip_name_check;
   }
 
-  TLSOptions options; ///< without what OpenSSL has: keys, certificates and passwords
+  TLSOptions options; ///< all of them, for TLSContext::reload
   std::unique_ptr<SSL_CTX, OpenSSLDelete<&SSL_CTX_free>> ctx;
   std::array<unsigned char, 16> session_id_context{}; ///< sessions of another context are not resumed
 };

@@ -3,7 +3,8 @@
 // config.hpp: a server's configuration, from JSON.
 //
 // docs/configuration.md lists every key with its bounds. A configuration is taken whole or not at all: all
-// its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it.
+// its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it. Certificates and
+// keys that it names are read with it.
 //
 // Threads    Everything here may be called from any thread.
 // Ownership  Plain values.
@@ -13,6 +14,8 @@
 #include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
+#include <squall/net/tls_context.hpp>
+#include <squall/stream_messages.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +32,7 @@ struct ListenOptions {
   std::string address = "127.0.0.1"; ///< an address or a host name; empty: every interface
   std::uint16_t port = 8888;         ///< 0: the system chooses
   BindOptions bind;                  ///< the keys "family", "backlog" and "reuse_port" of the same object
+  AcceptOptions accept;              ///< the key "tls" of the same object, or else that of the document
 };
 
 /// What set_log_level and set_log_format take.
@@ -73,6 +77,11 @@ private:
 /// Reads a configuration; what it does not mention keeps its default. `source` names it in what().
 /// @throws ConfigError for anything that docs/configuration.md does not allow.
 ServerConfig parse_config(std::string_view json, const std::string& source = "configuration");
+
+/// Makes a context from the object that docs/configuration.md describes as "tls", for either side. Reads the files that
+/// it names. @throws ConfigError
+TLSContext parse_tls_context(std::string_view json, TLSSide side,
+                             const std::string& source = "TLS configuration");
 
 /// parse_config on a file, which names itself in what().
 /// @throws ConfigError also when the file cannot be read, with the failed call and the system's text for it.

@@ -41,7 +41,7 @@ public:
 
   /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen,
   /// AddSockets or AddSocket.
-  [[nodiscard]] ListenerActor spawn_listener(Handler handler, const StreamOptions& options = {});
+  [[nodiscard]] ListenerActor spawn_listener(Handler handler, const ListenerOptions& options = {});
 
   /// A stream actor, without a handler, on a connected stream socket: for connections that the application
   /// made itself.
@@ -50,6 +50,10 @@ public:
 
   /// A stream actor, without a handler, that is not connected yet: send it Connect.
   [[nodiscard]] StreamActor spawn_stream(const StreamOptions& options = {});
+
+  /// The same for a connection of TLS, as its client: Connect is answered after the handshake, and its server_hostname is
+  /// what the server's certificate must be for. @throws std::invalid_argument for a server's context
+  [[nodiscard]] StreamActor spawn_stream(const TLSContext& context, const StreamOptions& options = {});
 
   /// A client, which connects to hosts by name: send it Connect. Its streams are on its own loop; called on an I/O thread,
   /// that is the caller's.

@@ -9,8 +9,8 @@
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.
 // Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it.
-// Errors     Listen, AddSockets and AddSocket fail as a whole, with a ListenerErrc and a text that names the
-//            address.
+// Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text that
+//            names the address or the file.
 #pragma once
 
 #include <squall/caf_compat.hpp>
@@ -28,6 +28,8 @@ using ListenerActor = TypedActor<caf::result<Listening>(Listen),     //
                                  caf::result<Listening>(AddSockets), //
                                  caf::result<Listening>(AddSocket),  //
                                  caf::result<void>(Stop),            //
+                                 caf::result<void>(ReloadTLS),       //
+                                 caf::result<void>(ReplaceTLS),      //
                                  caf::result<ListenerInfo>(Info)>;
 
 /// Runs in the stream actor: reads and writes are plain calls on the stream.
@@ -43,6 +45,12 @@ enum class HandlerPlacement : std::uint8_t {
   connection_loop, ///< on the loop of its connection: messages between the two never leave the thread. The
                    ///< default
   worker_pool,     ///< on CAF's workers, for handlers that compute or block
+};
+
+/// What a listener does with each connection.
+struct ListenerOptions {
+  StreamOptions stream = {};
+  AcceptOptions accept = {}; ///< of the sockets of Listen, and of those that are added without their own
 };
 
 /// How to serve a connection: one of the three forms.

@@ -18,7 +18,7 @@
 namespace squall {
 
 /// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output,
-/// flushed, and runs until SIGINT or SIGTERM. It raises the process's soft limit of descriptors to the hard
+/// flushed, and runs until SIGINT or SIGTERM, as TCPServer::run; SIGHUP reads certificates and keys again. It raises the process's soft limit of descriptors to the hard
 /// one. Everything that goes wrong is told on standard error.
 /// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when
 ///         an address cannot be listened on; 2 for a mistake on the command line or in the configuration:

@@ -32,6 +32,8 @@ using StreamActor = TypedActor<caf::result<Bytes>(ReadBytes),        //
                                caf::result<void>(CancelRead),        //
                                caf::result<void>(SendChunks),        //
                                caf::result<void>(Connect),           //
+                               caf::result<TLSInfo>(StartTLS),       //
+                               caf::result<TLSInfo>(AwaitHandshake), //
                                caf::result<void>(Write),             //
                                caf::result<void>(WritePieces),       //
                                caf::result<void>(WriteFile),         //

@@ -2,9 +2,9 @@
 //
 // stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
 //
-// The reads, the writes and Connect are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket,
-// ReadInto and WriteFile, whose sockets, buffers and files belong to one process, can be sent to another node once
-// init_messages has been called.
+// The reads, the writes, Connect and StartTLS are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket,
+// ReplaceTLS, StartTLS, ReadInto and WriteFile, whose sockets, contexts, buffers and files belong to one process, can be
+// sent to another node once init_messages has been called.
 //
 // Ownership  Messages own what they hold; Bytes are shared and immutable.
 #pragma once
@@ -14,6 +14,7 @@
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
+#include <squall/net/tls_info.hpp>
 
 #include <caf/all.hpp>
 
@@ -97,6 +98,13 @@ struct AwaitClose {
   friend bool operator==(const AwaitClose&, const AwaitClose&) = default;
 };
 
+/// Answered when the handshake of TLS is done, as often as one asks, with what it agreed on; on a plain stream at once, and
+/// TLSInfo::version is empty. @error StreamErrc::closed when it failed or the stream has closed, timed_out
+struct AwaitHandshake {
+  Timeout timeout = no_timeout;
+  friend bool operator==(const AwaitHandshake&, const AwaitHandshake&) = default;
+};
+
 /// Probes of the idle connection; see KeepAlive.
 struct SetKeepAlive {
   KeepAlive value;
@@ -142,18 +150,49 @@ struct Listen {
   BindOptions options;
 };
 
+/// How the connections of a listening socket begin.
+struct AcceptOptions {
+  /// They speak TLS. The handler starts at once, its reads and writes wait for the handshake, and
+  /// IOStream::wait_for_handshake for its end. Empty: they do not.
+  TLSContext tls = {};
+};
+
 /// Accepts from listening sockets; the listener closes them when it stops.
 struct AddSockets {
   AddSockets() = default;
-  explicit AddSockets(std::vector<ListeningSocket> sockets_) : sockets{std::move(sockets_)} {}
+  explicit AddSockets(std::vector<ListeningSocket> sockets_,
+                      std::optional<AcceptOptions> accept_ = std::nullopt)
+      : sockets{std::move(sockets_)}, accept{std::move(accept_)} {}
 
   std::vector<ListeningSocket> sockets;
+  std::optional<AcceptOptions> accept; ///< nullopt: ListenerOptions::accept
 };
 struct AddSocket {
   AddSocket() = default;
-  explicit AddSocket(ListeningSocket socket_) : socket{std::move(socket_)} {}
+  explicit AddSocket(ListeningSocket socket_, std::optional<AcceptOptions> accept_ = std::nullopt)
+      : socket{std::move(socket_)}, accept{std::move(accept_)} {}
 
   ListeningSocket socket;
+  std::optional<AcceptOptions> accept; ///< nullopt: ListenerOptions::accept
+};
+
+/// Reads the certificates, keys and authorities of every context of TLS again (TLSContext::reload); connections that
+/// are accepted later get the new ones, those that are open keep theirs.
+/// @error ListenerErrc::cannot_reload: nothing has changed
+struct ReloadTLS {
+  friend bool operator==(const ReloadTLS&, const ReloadTLS&) = default;
+};
+
+/// Uses `replacement` for the connections that are accepted later, wherever `replaced` was used.
+/// @error ListenerErrc::cannot_reload when `replaced` is not used, or `replacement` not one of a server; nothing has
+///        changed
+struct ReplaceTLS {
+  ReplaceTLS() = default;
+  ReplaceTLS(TLSContext replaced_, TLSContext replacement_)
+      : replaced{std::move(replaced_)}, replacement{std::move(replacement_)} {}
+
+  TLSContext replaced;
+  TLSContext replacement;
 };
 
 /// Closes the listening sockets. Connections go on, those that wait in the kernel are reset. Stopping twice
@@ -180,6 +219,7 @@ struct ListenerInfo {
 enum class ListenerErrc : std::uint8_t {
   cannot_listen = 1,     ///< the system refused a socket or an address; nothing was added
   already_listening = 2, ///< a socket was added before; nothing was added
+  cannot_reload = 3,     ///< TLS cannot be set up so; nothing has changed
 };
 
 /// `error` as a message: code, reason and real error travel in it, and `text`, which error_text shows then.
@@ -351,6 +391,24 @@ typename Inspector::result_type inspect(Inspector& f, AwaitClose& x) {
   return detail::inspect_timed(f, "squall::AwaitClose", x);
 }
 template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, AwaitHandshake& x) {
+  return detail::inspect_timed(f, "squall::AwaitHandshake", x);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, PeerCertificate& x) {
+  return f(caf::meta::type_name("squall::PeerCertificate"), x.subject, x.issuer, x.dns_names, x.ip_addresses,
+           x.pem);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, TLSInfo& x) {
+  return f(caf::meta::type_name("squall::TLSInfo"), x.version, x.cipher, x.server_name, x.alpn, x.resumed,
+           x.ktls_send, x.ktls_receive, x.peer_certificates);
+}
+template <class Inspector>
+typename Inspector::result_type inspect(Inspector& f, ReloadTLS&) {
+  return f(caf::meta::type_name("squall::ReloadTLS"));
+}
+template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, SetKeepAlive& x) {
   std::int64_t idle = x.value.idle.count();
   std::int64_t interval = x.value.interval.count();
@@ -457,6 +515,7 @@ CAF_BEGIN_TYPE_ID_BLOCK(squall, caf::first_custom_type_id + 500)
 CAF_ADD_TYPE_ID(squall, (squall::Abort))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitClose))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitEnd))
+CAF_ADD_TYPE_ID(squall, (squall::AwaitHandshake))
 CAF_ADD_TYPE_ID(squall, (squall::AwaitWritable))
 CAF_ADD_TYPE_ID(squall, (squall::Bytes))
 CAF_ADD_TYPE_ID(squall, (squall::CancelRead))
@@ -476,6 +535,7 @@ CAF_ADD_TYPE_ID(squall, (squall::ReadUntil))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilClose))
 CAF_ADD_TYPE_ID(squall, (squall::ReadUntilRegex))
 CAF_ADD_TYPE_ID(squall, (squall::Regex))
+CAF_ADD_TYPE_ID(squall, (squall::ReloadTLS))
 CAF_ADD_TYPE_ID(squall, (squall::SendChunks))
 CAF_ADD_TYPE_ID(squall, (squall::SetKeepAlive))
 CAF_ADD_TYPE_ID(squall, (squall::SetNodelay))
@@ -483,6 +543,7 @@ CAF_ADD_TYPE_ID(squall, (squall::ShutdownWrite))
 CAF_ADD_TYPE_ID(squall, (squall::Stop))
 CAF_ADD_TYPE_ID(squall, (squall::StreamError))
 CAF_ADD_TYPE_ID(squall, (squall::StreamInfo))
+CAF_ADD_TYPE_ID(squall, (squall::TLSInfo))
 CAF_ADD_TYPE_ID(squall, (squall::Write))
 CAF_ADD_TYPE_ID(squall, (squall::WritePieces))
 
@@ -491,4 +552,6 @@ CAF_END_TYPE_ID_BLOCK(squall)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSocket)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::AddSockets)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::ReadInto)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::ReplaceTLS)
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::StartTLS)
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(squall::WriteFile)

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +28,8 @@ namespace squall {
 
 struct ServerOptions {
   std::size_t io_threads = 0; ///< as IOOptions::io_threads
-  StreamOptions stream;       ///< of every connection
+  StreamOptions stream = {};  ///< of every connection
+  AcceptOptions accept = {};  ///< of every socket that is added without its own
 };
 
 class TCPServer {
@@ -57,16 +59,22 @@ public:
 
   /// Accepts from listening sockets, which the server closes when it stops.
   /// @throws std::runtime_error when one cannot be used or was added before: then none was added
-  void add_sockets(const std::vector<ListeningSocket>& sockets);
+  void add_sockets(const std::vector<ListeningSocket>& sockets,
+                   const std::optional<AcceptOptions>& accept = std::nullopt);
   void add_socket(const ListeningSocket& socket) { add_sockets({socket}); }
+
+  /// Reads the certificates, keys and authorities of TLS again, for the connections that come later; see ReloadTLS. Not for
+  /// handle_stream. @throws std::runtime_error naming the file: nothing has changed
+  void reload_tls();
 
   /// Closes the listening sockets; connections go on. Harmless when nothing listens; listen() may follow.
   /// When called by handle_stream, it may return before the sockets are closed.
   void stop();
 
-  /// Waits for SIGINT or SIGTERM, then shuts down. Until it returns, and not before, it holds the handlers of
-  /// the two signals; one that comes a second or more after the first ends the process at once. @returns the
-  /// exit status: 0 @throws std::logic_error when another server of the process runs
+  /// Waits for SIGINT or SIGTERM, then shuts down; SIGHUP is reload_tls(), and what it says goes to the log. Until it
+  /// returns, and not before, it holds the handlers of the three signals; a SIGINT or SIGTERM that comes a second or more
+  /// after the first ends the process at once. @returns the exit status: 0 @throws std::logic_error when another server of
+  /// the process runs
   int run();
 
   /// Closes the listening sockets and every connection, and ends the threads. Doing it twice is harmless. Not

@@ -300,7 +300,7 @@ protected:
 
   /// A listener with `handler` that listens on a port of the system's choice.
   Endpoint listen(Handler handler, const StreamOptions& options = {}) {
-    listener_ = io_->spawn_listener(std::move(handler), options);
+    listener_ = io_->spawn_listener(std::move(handler), {.stream = options});
     quiet_count_ = system_.registry().running();
     return listen_with(listener_);
   }

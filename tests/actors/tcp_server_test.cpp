@@ -34,7 +34,7 @@ private:
   std::atomic<int> open_{0};
 };
 
-const ServerOptions two_threads{2, {}};
+const ServerOptions two_threads{.io_threads = 2};
 
 void expect_echo(Client& client) {
   client.send("hello\n");
@@ -115,7 +115,7 @@ TEST(TCPServer, ConfigureComesBeforeAllElse) {
   EchoServer server;
   StreamOptions small;
   small.max_buffer_size = 100;
-  server.configure({1, small});
+  server.configure({.io_threads = 1, .stream = small});
   const Endpoint endpoint = server.listen(0, "127.0.0.1")[0];
   EXPECT_THROW(server.configure({}), std::logic_error);
   Client client{endpoint};

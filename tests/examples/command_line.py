@@ -40,8 +40,8 @@ class CommandLine:
             file.write(content if isinstance(content, str) else json.dumps(content))
         return path
 
-    def run_example(self, *arguments):
-        return support.run_example(self.example, *arguments)
+    def run_example(self, *arguments, **options):
+        return support.run_example(self.example, *arguments, **options)
 
     def assert_refused(self, *arguments, saying=(), status=2):
         """Ends at once, silent on standard output and with each of `saying` on standard error."""
@@ -92,8 +92,9 @@ class CommandLine:
     def test_check_of_the_configurations_of_the_examples(self):
         paths = glob.glob(os.path.join(SOURCE_FOLDER, "examples", "*.json"))
         self.assertIn(f"{self.example}.json", map(os.path.basename, paths))
+        support.make_certificates(os.path.join(self.folder, "certificates"))
         for path in paths:
-            done = self.run_example("--check", "--config", path)
+            done = self.run_example("--check", "--config", path, cwd=self.folder)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_all_mistakes_at_once(self):

@@ -87,6 +87,14 @@ def run(command, **options):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE, **options)
 
 
+def make_certificates(folder, *names):
+    """The throw-away certificates of the examples, for the servers `names`."""
+    script = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "make_certificates")
+    done = run([script, folder, *names])
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr.decode())
+
+
 def run_example(example, *arguments, **options):
     """Runs an example that is expected to end by itself; its output is text."""
     return run([example_path(example), *arguments], text=True, preexec_fn=die_with_parent, **options)

@@ -111,6 +111,8 @@ public:
   /// it. For a client see make_tls_transport, or connect().
   /// @throws std::system_error; std::invalid_argument for a client's context that verifies a name
   IOStream(EventLoop& loop, Socket socket, const TLSContext& context, const StreamOptions& options = {});
+  IOStream(EventLoop& loop, Socket socket, const TLSContext& context,
+           std::shared_ptr<const StreamOptions> options);
 
   /// A stream of TLS that is not connected yet, for a client: connect() makes the handshake, too.
   /// @throws std::invalid_argument for a server's context

@@ -60,6 +60,10 @@ public:
   explicit operator bool() const noexcept { return state_ != nullptr; }
   [[nodiscard]] TLSSide side() const noexcept;
 
+  /// A context from the same options, with the files as they are now, also those of server_names; what was given in memory
+  /// stays. Sessions of this one are not resumed by it. @throws TLSError when a file cannot be used any more
+  [[nodiscard]] TLSContext reload() const;
+
   /// The same context, not one that is made from the same options.
   friend bool operator==(const TLSContext&, const TLSContext&) = default;
 

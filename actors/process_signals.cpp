@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// process_signals.cpp
+#include "actors/process_signals.hpp"
+
+#include <squall/net/log.hpp>
+#include <squall/tcp_server.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <ctime>
+#include <poll.h>
+#include <stdexcept>
+#include <sys/eventfd.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace squall {
+
+namespace {
+
+// What the handler may use is lock-free, see signal-safety(7).
+std::atomic<int> signal_event{-1};
+std::atomic<std::int64_t> first_signal{
+    0};                          ///< that terminates; milliseconds of the monotonic clock; 0: none came
+std::atomic<bool> hangup{false}; ///< a SIGHUP that wait() has not told
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free &&
+              std::atomic<bool>::is_always_lock_free);
+
+/// Who sends a signal to a process and to its group (timeout(1) does) sends it twice: that is no second
+/// signal.
+constexpr std::int64_t second_signal_after = 1000;
+
+std::int64_t monotonic_milliseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000 + 1;
+}
+
+void wake() {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = write(signal_event.load(), &one, sizeof one);
+}
+
+void on_hangup(int) {
+  const int saved = errno;
+  hangup.store(true);
+  wake();
+  errno = saved;
+}
+
+void on_termination(int number) {
+  const int saved = errno;
+  std::int64_t first = 0;
+  const std::int64_t now = monotonic_milliseconds();
+  if (first_signal.compare_exchange_strong(first, now)) {
+    wake();
+  } else if (now - first >= second_signal_after) {
+    std::signal(number, SIG_DFL);
+    std::raise(number); // delivered when this handler returns
+  }
+  errno = saved;
+}
+
+} // namespace
+
+ProcessSignals::ProcessSignals() : event_{eventfd(0, EFD_CLOEXEC)} {
+  if (!event_)
+    throw std::system_error{errno, std::generic_category(), "eventfd"};
+  int none = -1;
+  if (!signal_event.compare_exchange_strong(none, event_.fd()))
+    throw std::logic_error{"another server of this process waits for the signals already"};
+  first_signal.store(0);
+  hangup.store(false);
+  struct sigaction action {};
+  action.sa_handler = on_termination;
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, &old_int_);
+  sigaction(SIGTERM, &action, &old_term_);
+  action.sa_handler = on_hangup;
+  sigaction(SIGHUP, &action, &old_hup_);
+}
+
+ProcessSignals::~ProcessSignals() {
+  sigaction(SIGHUP, &old_hup_, nullptr);
+  sigaction(SIGINT, &old_int_, nullptr);
+  sigaction(SIGTERM, &old_term_, nullptr);
+  signal_event.store(-1);
+}
+
+ProcessSignals::Wish ProcessSignals::wait() const {
+  for (;;) {
+    if (first_signal.load() != 0)
+      return Wish::terminate;
+    if (hangup.exchange(false))
+      return Wish::reload;
+    // poll(2) is never restarted after a handler (signal(7)); ThreadSanitizer runs a handler only when a call
+    // returns.
+    pollfd ready{event_.fd(), POLLIN, 0};
+    while (poll(&ready, 1, -1) < 0 && errno == EINTR) {
+    }
+    std::uint64_t count = 0;
+    while (read(event_.fd(), &count, sizeof count) < 0 && errno == EINTR) {
+    }
+  }
+}
+
+void run_until_terminated(TCPServer& server, const ProcessSignals& signals) {
+  while (signals.wait() == ProcessSignals::Wish::reload) {
+    try {
+      server.reload_tls();
+      log_event(LogLevel::info, "tls_reloaded", "certificates and keys were read again", {});
+    } catch (const std::exception& error) {
+      log_event(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay",
+                {{"error", error.what()}});
+    }
+  }
+  server.shutdown();
+}
+
+} // namespace squall
