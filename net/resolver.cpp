@@ -107,7 +107,11 @@ void LookupOperation::start(Resolver& resolver, Resolve request) {
                                     std::make_error_code(std::errc::address_family_not_supported)});
   if (request.timeout)
     timer_.start_after(loop_, *request.timeout);
-  resolver.lookup(std::move(request), LookupAnswer{state_});
+  try {
+    resolver.lookup(std::move(request), LookupAnswer{state_});
+  } catch (const std::exception&) {
+    finish_later(lookup_error(LookupErrc::dropped));
+  }
 }
 
 void LookupOperation::finish(Result<Addresses> result) {

@@ -6,9 +6,6 @@
 #include <squall/net/log.hpp>
 #include <squall/net/tcp_client.hpp>
 
-#include <algorithm>
-#include <cerrno>
-
 namespace squall {
 
 namespace {
@@ -127,8 +124,10 @@ void ConnectOperation::shake(IOStream stream) {
     return finish(std::move(stream));
   step_ = "TLS handshake";
   stream_ = std::move(stream);
-  const std::string& name = options_.server_hostname.empty() ? host_ : options_.server_hostname;
-  if (const auto result = stream_.start_tls(StartTLS{false, options_.tls, name}, *this))
+  std::string name = options_.server_hostname.empty() ? host_ : options_.server_hostname;
+  if (name.ends_with('.'))
+    name.pop_back(); // certificates and SNI have none (RFC 6066, 3)
+  if (const auto result = stream_.start_tls(StartTLS{false, options_.tls, std::move(name)}, *this))
     on_event(*result);
 }
 

@@ -143,14 +143,14 @@ ThreadedResolver::ThreadedResolver(const ThreadedResolverOptions& options, Funct
 ThreadedResolver::~ThreadedResolver() { pool_->end(); }
 
 void ThreadedResolver::lookup(Resolve request, LookupAnswer answer) {
-  if (const auto wrong = check_host(request.host))
-    return answer(StreamError{StreamErrc::invalid_argument, CloseReason::none, *wrong});
   if (is_valid_ip(request.host))
     return answer(system_lookup(request));
   pool_->add({std::move(request), std::move(answer)});
 }
 
 Result<Addresses> system_lookup(const Resolve& request) {
+  if (const auto wrong = check_host(request.host))
+    return StreamError{StreamErrc::invalid_argument, CloseReason::none, *wrong};
   Addresses found;
   const std::error_code error = socket_api::look_up(request.host, request.port, request.family, found);
   if (error)

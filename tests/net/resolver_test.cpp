@@ -185,6 +185,7 @@ TEST_F(RuleC8Lookup, ImpossibleHostsAreRefusedAndNeverCut) {
     SCOPED_TRACE(host.size());
     EXPECT_EQ(check_host(host), why);
     EXPECT_EQ(look_up(resolver, Resolve{host, 80}).error(), lookup_error(why, StreamErrc::invalid_argument));
+    EXPECT_EQ(system_lookup(Resolve{host, 80}).error(), lookup_error(why, StreamErrc::invalid_argument));
     EXPECT_THROW((OverrideResolver{default_resolver(), {HostOverride{"a", host}}}), std::invalid_argument);
   }
   EXPECT_TRUE(resolver.requests.empty());
@@ -227,6 +228,13 @@ TEST_F(ResolverTest, TellsThatALookupWasDropped) {
   resolver.answers.clear();
   ASSERT_TRUE(run_until(loop, [&] { return lookup.answered(); }));
   EXPECT_EQ(lookup.error(), lookup_error(LookupErrc::dropped));
+}
+
+TEST_F(ResolverTest, TakesAnExceptionForADroppedLookup) {
+  class ThrowingResolver final : public Resolver {
+    void lookup(Resolve, LookupAnswer) override { throw std::runtime_error{"on purpose"}; }
+  } resolver;
+  EXPECT_EQ(look_up(resolver, Resolve{"host", 80}).error(), lookup_error(LookupErrc::dropped));
 }
 
 TEST_F(ResolverTest, TakesNoAddressForAFailure) {

@@ -140,7 +140,8 @@ public:
   Lookup start_resolve(EventLoop& loop, Resolve request, Callback callback);
 
   /// For those who write a resolver; never called by users. Looks `request` up, without keeping the thread waiting, and
-  /// answers, at once or later. The host has passed check_host; the time is not the resolver's matter.
+  /// answers, at once or later. The host has passed check_host; the time is not the resolver's matter. An
+  /// exception counts as LookupErrc::dropped.
   virtual void lookup(Resolve request, LookupAnswer answer) = 0;
 };
 
