@@ -312,6 +312,10 @@ void LoopActor::monitor(const caf::strong_actor_ptr& other) {
   other->get()->attach(caf::default_attachable::make_monitor(other->get()->address(), address()));
 }
 
+void LoopActor::demonitor(const caf::strong_actor_ptr& other) {
+  other->get()->detach(caf::default_attachable::observe_token{address(), caf::default_attachable::monitor});
+}
+
 caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf::message content) {
   const caf::message_id id = ++last_request_id_;
   if (target == nullptr)

@@ -170,6 +170,8 @@ public:
 
   /// Sends this actor a caf::down_msg when `other` ends.
   void monitor(const caf::strong_actor_ptr& other);
+  /// Takes one monitor() back.
+  void demonitor(const caf::strong_actor_ptr& other);
 
   /// Sends a request; its response comes to on_response. @returns its id
   caf::message_id send_request(const caf::strong_actor_ptr& target, caf::message content);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // io_system.cpp: the I/O threads.
+#include "actors/client.hpp"
 #include "actors/listener.hpp"
+#include "net/signals_blocked.hpp"
 #include <squall/io_system.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/process.hpp>
 
 #include <algorithm>
 #include <atomic>
-#include <csignal>
 #include <future>
 #include <stdexcept>
 #include <thread>
@@ -24,26 +25,6 @@ std::size_t default_thread_count() noexcept {
   return static_cast<std::size_t>(
       std::clamp(cpu_count() / process_count(), 1, static_cast<int>(most_threads)));
 }
-
-/// Blocks signals in the threads that are made while it lives, so that the application's own threads get
-/// them; but not those that a thread causes itself, whose handlers (of a sanitizer, say) run in that thread
-/// or not at all.
-class SignalsBlocked {
-public:
-  SignalsBlocked() noexcept {
-    sigset_t all;
-    sigfillset(&all);
-    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS})
-      sigdelset(&all, own);
-    pthread_sigmask(SIG_SETMASK, &all, &previous_);
-  }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
-
-private:
-  sigset_t previous_;
-};
 
 /// A callback of a stream or a timer may throw: that is logged, and the loop goes on.
 template <class F>
@@ -110,6 +91,11 @@ public:
     });
   }
 
+  ClientActor spawn_client(const ConnectOptions& options, const std::shared_ptr<Resolver>& resolver) {
+    return spawn_on_loop<ClientActor>(
+        [&](const auto& unit) { return make_loop_actor<Client>(unit, options, resolver)->strong_ref(); });
+  }
+
   [[nodiscard]] std::size_t thread_count() const noexcept { return units_->size(); }
   [[nodiscard]] caf::actor_system& system() const noexcept { return system_; }
 
@@ -168,6 +154,10 @@ StreamActor IOSystem::spawn_stream(const StreamOptions& options) {
 
 StreamActor IOSystem::spawn_stream(const TLSContext& context, const StreamOptions& options) {
   return impl_->spawn_stream(context, options);
+}
+
+ClientActor IOSystem::spawn_client(const ConnectOptions& options, std::shared_ptr<Resolver> resolver) {
+  return impl_->spawn_client(options, resolver);
 }
 
 std::size_t IOSystem::thread_count() const noexcept { return impl_->thread_count(); }

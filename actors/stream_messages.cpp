@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // stream_messages.cpp: StreamError as caf::error, and what CAF has to know of the messages.
-#include <squall/stream_messages.hpp>
+#include <squall/net/resolver.hpp>
+#include <squall/net/tls_info.hpp>
+#include <squall/stream_actor.hpp>
 
 namespace squall {
 
@@ -11,14 +13,16 @@ constexpr caf::atom_value stream_atom = caf::atom("squall");
 constexpr caf::atom_value listener_atom = caf::atom("squall-lis");
 
 /// Which category the number of a real error belongs to.
-enum class ErrorSource : std::uint8_t { none, system, stream, tls };
+enum class ErrorSource : std::uint8_t { none, system, stream, tls, lookup };
 
 ErrorSource source_of(const std::error_code& error) noexcept {
   if (!error)
     return ErrorSource::none;
+  if (error.category() == stream_category())
+    return ErrorSource::stream;
   if (error.category() == tls_category())
     return ErrorSource::tls;
-  return error.category() == stream_category() ? ErrorSource::stream : ErrorSource::system;
+  return error.category() == lookup_category() ? ErrorSource::lookup : ErrorSource::system;
 }
 
 std::error_code to_error_code(ErrorSource source, std::int32_t value) {
@@ -29,6 +33,8 @@ std::error_code to_error_code(ErrorSource source, std::int32_t value) {
     return {value, stream_category()};
   case ErrorSource::tls:
     return {value, tls_category()};
+  case ErrorSource::lookup:
+    return {value, lookup_category()};
   case ErrorSource::none:
     break;
   }
@@ -50,6 +56,13 @@ caf::error make_error(const StreamError& error) {
                             static_cast<std::int32_t>(error.real_error.value()))};
 }
 
+caf::error make_error(const StreamError& error, std::string text) {
+  return {static_cast<std::uint8_t>(error.code), stream_atom,
+          caf::make_message(static_cast<std::uint8_t>(error.reason),
+                            static_cast<std::uint8_t>(source_of(error.real_error)),
+                            static_cast<std::int32_t>(error.real_error.value()), std::move(text))};
+}
+
 caf::error make_error(ListenerErrc code, std::string text) {
   return {static_cast<std::uint8_t>(code), listener_atom, caf::make_message(std::move(text))};
 }
@@ -59,7 +72,8 @@ std::optional<StreamError> stream_error(const caf::error& error) {
     return std::nullopt;
   StreamError result{static_cast<StreamErrc>(error.code()), CloseReason::none, {}};
   const auto& context = error.context();
-  if (context.match_elements<std::uint8_t, std::uint8_t, std::int32_t>()) {
+  if (context.match_elements<std::uint8_t, std::uint8_t, std::int32_t>() ||
+      context.match_elements<std::uint8_t, std::uint8_t, std::int32_t, std::string>()) {
     result.reason = static_cast<CloseReason>(context.get_as<std::uint8_t>(0));
     result.real_error = to_error_code(static_cast<ErrorSource>(context.get_as<std::uint8_t>(1)),
                                       context.get_as<std::int32_t>(2));
@@ -78,7 +92,7 @@ std::string error_text(const caf::error& error) {
   if (!error)
     return "no error";
   if (const auto found = stream_error(error))
-    return to_string(*found);
+    return error.context().size() == 4 ? error.context().get_as<std::string>(3) : to_string(*found);
   if (error.category() == listener_atom)
     return listener_text(error);
   const auto& context = error.context();
@@ -93,6 +107,7 @@ std::string error_text(const caf::error& error) {
 
 void init_messages(caf::actor_system_config& config) {
   config.add_message_types<caf::id_block::squall>();
+  config.add_message_type<StreamActor>("squall::StreamActor"); // the answer of a client
   config.add_error_category(stream_atom,
                             [](std::uint8_t code, caf::atom_value category, const caf::message& context) {
                               return error_text(caf::error{code, category, context});

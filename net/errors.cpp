@@ -42,6 +42,8 @@ const char* to_string(StreamErrc code) noexcept {
     return "TLS verifies its peer: give the server's name or address as server_hostname";
   case StreamErrc::unread_plaintext:
     return "unread bytes when TLS was to start: they came without its protection";
+  case StreamErrc::lookup_failed:
+    return "the host name could not be looked up";
   }
   return "unknown stream error";
 }
@@ -94,20 +96,24 @@ std::string to_string(const StreamError& error) {
   return text;
 }
 
-void throw_error(const StreamError& error) {
+void throw_error(const StreamError& error) { throw_error(error, to_string(error)); }
+
+void throw_error(const StreamError& error, const std::string& message) {
   switch (error.code) {
   case StreamErrc::closed:
-    throw StreamClosedError{error};
+    throw StreamClosedError{error, message};
   case StreamErrc::unsatisfiable_read:
-    throw UnsatisfiableReadError{error};
+    throw UnsatisfiableReadError{error, message};
   case StreamErrc::timed_out:
-    throw TimeoutError{error};
+    throw TimeoutError{error, message};
   case StreamErrc::cancelled:
-    throw CancelledError{error};
+    throw CancelledError{error, message};
   case StreamErrc::buffer_full:
-    throw StreamBufferFullError{error};
+    throw StreamBufferFullError{error, message};
   case StreamErrc::file_failed:
-    throw FileError{error};
+    throw FileError{error, message};
+  case StreamErrc::lookup_failed:
+    throw LookupError{error, message};
   case StreamErrc::already_reading:
   case StreamErrc::already_connected:
   case StreamErrc::invalid_argument:
@@ -117,7 +123,7 @@ void throw_error(const StreamError& error) {
   case StreamErrc::unread_plaintext:
     break;
   }
-  throw StreamUsageError{error};
+  throw StreamUsageError{error, message};
 }
 
 } // namespace squall

@@ -4,6 +4,7 @@
 #include "net/socket_api.hpp"
 
 #include "net/sigpipe_guard.hpp"
+#include <squall/net/resolver.hpp>
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -11,6 +12,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <memory>
+#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,6 +24,44 @@
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <type_traits>
+
+namespace squall {
+
+namespace {
+
+class LookupCategory : public std::error_category {
+  const char* name() const noexcept override { return "lookup"; }
+  std::string message(int value) const override {
+    switch (static_cast<LookupErrc>(value)) {
+    case LookupErrc::no_address:
+      return "the host has no address";
+    case LookupErrc::empty_host:
+      return "the host name is empty";
+    case LookupErrc::host_too_long:
+      return "a host name has at most 253 bytes";
+    case LookupErrc::label_too_long:
+      return "a part of a host name, between two dots, has at most 63 bytes";
+    case LookupErrc::empty_label:
+      return "a host name has something between any two dots";
+    case LookupErrc::nul_in_host:
+      return "a host name has no NUL byte";
+    case LookupErrc::busy:
+      return "too many lookups wait: raise ThreadedResolverOptions::max_threads or max_waiting";
+    case LookupErrc::dropped:
+      return "the resolver let the lookup go without an answer";
+    }
+    return gai_strerror(value);
+  }
+};
+
+} // namespace
+
+const std::error_category& lookup_category() noexcept {
+  static const LookupCategory category;
+  return category;
+}
+
+} // namespace squall
 
 namespace squall::socket_api {
 
@@ -42,7 +82,10 @@ Endpoint to_endpoint(const sockaddr_storage& address, socklen_t size) {
   if (address.ss_family == AF_INET6) {
     const auto& in = reinterpret_cast<const sockaddr_in6&>(address);
     inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text);
-    return {text, ntohs(in.sin6_port), AddressFamily::ipv6};
+    std::string number{text};
+    if (in.sin6_scope_id != 0) // a link-local address is none without it (RFC 4007, 11)
+      number.append("%").append(std::to_string(in.sin6_scope_id));
+    return {std::move(number), ntohs(in.sin6_port), AddressFamily::ipv6};
   }
   if (address.ss_family == AF_UNIX) {
     const auto& un = reinterpret_cast<const sockaddr_un&>(address);
@@ -119,10 +162,22 @@ std::optional<BindAddress> to_system_address(const Endpoint& endpoint) {
       {reinterpret_cast<const char*>(found->ai_addr), static_cast<std::size_t>(found->ai_addrlen)}};
 }
 
-class LookupCategory : public std::error_category {
-  const char* name() const noexcept override { return "getaddrinfo"; }
-  std::string message(int value) const override { return gai_strerror(value); }
-};
+using AddressList = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+/// getaddrinfo(3) for stream sockets. @returns an error of lookup_category(), or an errno
+std::error_code get_addresses(const char* host, const char* port, AddressFamily family, int flags,
+                              AddressList& list) {
+  addrinfo hints{};
+  hints.ai_family = to_system_family(family);
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = flags;
+  addrinfo* found = nullptr;
+  const int error = getaddrinfo(host, port, &hints, &found);
+  list.reset(found);
+  if (error == EAI_SYSTEM)
+    return {errno, std::generic_category()};
+  return {error, lookup_category()};
+}
 
 } // namespace
 
@@ -219,6 +274,61 @@ int connect(Socket& socket, const Endpoint& address) noexcept {
   }
 }
 
+bool is_number(std::string_view text) noexcept {
+  char copy[INET6_ADDRSTRLEN + IF_NAMESIZE + 1]; // with a scope: "fe80::1%eth0"
+  if (text.size() >= sizeof copy || text.find('\0') != std::string_view::npos)
+    return false;
+  *std::copy(text.begin(), text.end(), copy) = '\0';
+  in6_addr address;
+  if (inet_pton(AF_INET, copy, &address) == 1 || inet_pton(AF_INET6, copy, &address) == 1)
+    return true;
+  if (text.find('%') == std::string_view::npos || text.find(':') == std::string_view::npos)
+    return false;
+  AddressList list{nullptr, freeaddrinfo};
+  return !get_addresses(copy, nullptr, AddressFamily::ipv6, AI_NUMERICHOST, list);
+}
+
+std::error_code look_up(const std::string& host, std::uint16_t port, AddressFamily family,
+                        std::vector<Endpoint>& found) {
+  AddressList list{nullptr, freeaddrinfo};
+  const int flags = AI_NUMERICSERV | (is_number(host) ? AI_NUMERICHOST : 0);
+  if (const auto error = get_addresses(host.c_str(), std::to_string(port).c_str(), family, flags, list))
+    return error;
+  for (const addrinfo* info = list.get(); info != nullptr; info = info->ai_next) {
+    sockaddr_storage address{};
+    std::memcpy(&address, info->ai_addr, std::min<std::size_t>(info->ai_addrlen, sizeof address));
+    Endpoint endpoint = to_endpoint(address, info->ai_addrlen);
+    if (endpoint.family != AddressFamily::unspec &&
+        std::find(found.begin(), found.end(), endpoint) == found.end())
+      found.push_back(std::move(endpoint));
+  }
+  return {};
+}
+
+Bound bind_source(const Endpoint& source) {
+  const bool is_ipv6 = source.family == AddressFamily::ipv6;
+  const auto address = to_system_address(
+      {source.address.empty() ? (is_ipv6 ? "::" : "0.0.0.0") : source.address, source.port, source.family});
+  if (!address)
+    return {Socket{}, EINVAL};
+  Socket socket{::socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (!socket)
+    return {Socket{}, errno};
+  const int fd = socket.fd();
+  sockaddr_storage storage{};
+  std::memcpy(&storage, address->raw.data(), std::min(address->raw.size(), sizeof storage));
+  // A port of one's own may be in TIME_WAIT, or be shared by several attempts; where the system chooses, it chooses
+  // at the connect, when it knows which are free towards that peer (ip(7)).
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, source.port != 0 ? 1 : 0);
+  set_option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, source.port == 0 ? 1 : 0);
+  if (is_ipv6)
+    set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1); // the same port may be bound for IPv4, too
+  if (::bind(fd, reinterpret_cast<const sockaddr*>(&storage), static_cast<socklen_t>(address->raw.size())) !=
+      0)
+    return {Socket{}, errno};
+  return {std::move(socket), 0};
+}
+
 void prepare(int fd) {
   const int status = fcntl(fd, F_GETFL);
   if (status < 0 || ((status & O_NONBLOCK) == 0 && fcntl(fd, F_SETFL, status | O_NONBLOCK) < 0))
@@ -259,20 +369,12 @@ bool is_listening(int fd) noexcept {
 }
 
 std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFamily family) {
-  static const LookupCategory lookup_category;
-  addrinfo hints{};
-  hints.ai_family = to_system_family(family);
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int error = getaddrinfo(address.empty() ? nullptr : address.c_str(), "0", &hints, &found);
-  if (error == EAI_SYSTEM)
-    fail("getaddrinfo");
-  if (error != 0)
-    throw std::system_error{error, lookup_category, "getaddrinfo"};
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> guard{found, freeaddrinfo};
+  AddressList list{nullptr, freeaddrinfo};
+  if (const auto error =
+          get_addresses(address.empty() ? nullptr : address.c_str(), "0", family, AI_PASSIVE, list))
+    throw std::system_error{error, "getaddrinfo"};
   std::vector<BindAddress> addresses;
-  for (const addrinfo* info = found; info != nullptr; info = info->ai_next) {
+  for (const addrinfo* info = list.get(); info != nullptr; info = info->ai_next) {
     BindAddress candidate{
         info->ai_family,
         {reinterpret_cast<const char*>(info->ai_addr), static_cast<std::size_t>(info->ai_addrlen)}};

@@ -49,6 +49,18 @@ void set_keep_alive(int fd, const KeepAlive& keep_alive) noexcept;
 /// empty. @returns 0, EINPROGRESS, EINVAL for what is no such address, or another errno
 int connect(Socket& socket, const Endpoint& address) noexcept;
 
+/// A socket that is bound to a source address, for connecting: to a port of the system's choice where `source` has 0, to
+/// whatever address the system chooses where its address is empty. @returns the socket, or an errno
+struct Bound;
+Bound bind_source(const Endpoint& source);
+
+/// True for the text of an IPv4 address of four numbers, or of an IPv6 address.
+bool is_number(std::string_view text) noexcept;
+
+/// Adds what the system's resolver says to `found`; waits for it. @returns an error of lookup_category(), or an errno
+std::error_code look_up(const std::string& host, std::uint16_t port, AddressFamily family,
+                        std::vector<Endpoint>& found);
+
 /// Makes a descriptor non-blocking and close-on-exec.
 void prepare(int fd);
 
@@ -79,11 +91,12 @@ struct BindAddress {
 /// May block for a name. @throws std::system_error of the lookup
 std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFamily family);
 
-/// Binds and listens. @returns the socket, or an errno; EAFNOSUPPORT where the machine lacks the family.
+/// A bound socket, or an errno; EAFNOSUPPORT where the machine lacks the family.
 struct Bound {
   Socket socket;
   int error = 0;
 };
+/// Binds and listens.
 Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const BindOptions& options);
 
 /// Binds a unix socket to a path or an abstract name; it does not listen yet. The file is made with the bits of

@@ -2,7 +2,7 @@
 //
 // io_system.hpp: the I/O threads of an application, and the actors on them.
 //
-// Threads    spawn_listener and spawn_stream may be called from any thread. The destructor must not run on
+// Threads    spawn_listener, spawn_stream and spawn_client may be called from any thread. The destructor must not run on
 //            one of the I/O threads.
 // Ownership  The application owns the IOSystem; the actor_system must outlive it.
 // Lifetime   The destructor ends every actor on the I/O threads: pending requests are answered with
@@ -13,8 +13,10 @@
 //            your actor_system_config, as TCPServer does.
 #pragma once
 
+#include <squall/client_actor.hpp>
 #include <squall/listener_actor.hpp>
 #include <squall/net/stream_options.hpp>
+#include <squall/net/tcp_client.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -53,6 +55,11 @@ public:
   /// The same for a connection of TLS, as its client: Connect is answered after the handshake, and its server_hostname is
   /// what the server's certificate must be for. @throws std::invalid_argument for a server's context
   [[nodiscard]] StreamActor spawn_stream(const TLSContext& context, const StreamOptions& options = {});
+
+  /// A client, which connects to hosts by name: send it Connect. Its streams are on its own loop; called on an I/O thread,
+  /// that is the caller's.
+  [[nodiscard]] ClientActor spawn_client(const ConnectOptions& options = ConnectOptions{},
+                                         std::shared_ptr<Resolver> resolver = default_resolver());
 
   [[nodiscard]] std::size_t thread_count() const noexcept;
   [[nodiscard]] caf::actor_system& system() const noexcept;

@@ -3,6 +3,7 @@
 // squall.hpp: everything.
 #pragma once
 
+#include <squall/client_actor.hpp>
 #include <squall/config.hpp>
 #include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
@@ -19,11 +20,13 @@
 #include <squall/net/process.hpp>
 #include <squall/net/proxy_protocol.hpp>
 #include <squall/net/proxy_reader.hpp>
+#include <squall/net/resolver.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
 #include <squall/net/subprocess.hpp>
 #include <squall/net/task.hpp>
+#include <squall/net/tcp_client.hpp>
 #include <squall/net/tls_context.hpp>
 #include <squall/net/tls_info.hpp>
 #include <squall/net/transport.hpp>

@@ -328,8 +328,9 @@ enum class ListenerErrc : std::uint8_t {
   invalid_limits = 5, ///< nothing has changed
 };
 
-/// `error` as a message: code, reason and real error travel in it.
+/// `error` as a message: code, reason and real error travel in it, and `text`, which error_text shows then.
 [[nodiscard]] caf::error make_error(const StreamError& error);
+[[nodiscard]] caf::error make_error(const StreamError& error, std::string text);
 [[nodiscard]] caf::error make_error(ListenerErrc code, std::string text);
 
 /// The StreamError in `error`, when there is one, whatever its code.

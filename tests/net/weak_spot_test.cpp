@@ -28,6 +28,8 @@
 // | or nobody listens                                     | CloseTest.IsNoticedByAnIdleStreamWhenTheConnectionBreaks     |
 // | a fast peer starves the others                        | FairnessOnSockets.ServesAnEchoWhileAPeerKeepsItsSocketFull,  |
 // |                                                       | FairnessTest (all)                                           |
+// | a black hole holds up the other addresses of a host,  | WeakSpot25 (all, connect_race_test.cpp),                     |
+// | errors hide each other, a connect never ends          | WeakSpot25Client (all, tcp_client_test.cpp)                  |
 #include "net/read_match.hpp"
 #include "tests/net/stream_sides.hpp"
 #include <squall/net/log.hpp>

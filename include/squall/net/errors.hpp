@@ -34,6 +34,7 @@ enum class StreamErrc : std::uint8_t {
   not_idle = 11,    ///< a start_tls while something is pending, or a side has ended; the stream is as it was
   server_hostname = 12,  ///< TLS verifies its peer and was not told a name or an address; nothing was started
   unread_plaintext = 13, ///< bytes were unread when TLS was to start: the real error behind tls_failed
+  lookup_failed = 14,    ///< a host name has no address, or looking it up failed: see the real error
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -78,7 +79,9 @@ struct StreamError {
 /// What throw_error throws; catch one of the classes below, or this for all.
 class StreamException : public std::runtime_error {
 public:
-  explicit StreamException(StreamError error) : std::runtime_error{to_string(error)}, error_{error} {}
+  explicit StreamException(StreamError error) : StreamException{error, to_string(error)} {}
+  StreamException(StreamError error, const std::string& message)
+      : std::runtime_error{message}, error_{error} {}
   [[nodiscard]] const StreamError& error() const noexcept { return error_; }
   [[nodiscard]] StreamErrc code() const noexcept { return error_.code; }
 
@@ -126,6 +129,13 @@ public:
   using StreamException::StreamException;
 };
 
+/// A host name has no address, or looking it up failed; real_error() is one of lookup_category() (resolver.hpp).
+class LookupError : public StreamException {
+public:
+  using StreamException::StreamException;
+  [[nodiscard]] const std::error_code& real_error() const noexcept { return error().real_error; }
+};
+
 /// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, a start_tls that is
 /// refused, or an argument that can never work; the stream is as it was.
 class StreamUsageError : public StreamException {
@@ -133,8 +143,9 @@ public:
   using StreamException::StreamException;
 };
 
-/// Throws the class above that fits `error`.
+/// Throws the class above that fits `error`; its what() is to_string(error), or `message`.
 [[noreturn]] void throw_error(const StreamError& error);
+[[noreturn]] void throw_error(const StreamError& error, const std::string& message);
 
 /// A value or a StreamError.
 template <class T>

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// client.hpp: the client actor.
+//
+// Threads    Everything on the client's loop.
+#pragma once
+
+#include "actors/caf_compat.hpp"
+#include <squall/client_actor.hpp>
+#include <squall/net/tcp_client.hpp>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+namespace squall {
+
+class Client final : public LoopActor {
+public:
+  Client(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, const ConnectOptions& options,
+         std::shared_ptr<Resolver> resolver);
+
+  [[nodiscard]] const char* name() const override { return "squall.client"; }
+
+private:
+  /// A request that is not answered.
+  struct Request {
+    Reply reply;
+    caf::strong_actor_ptr requester; ///< monitored
+    PendingConnect connect;
+  };
+
+  void on_message(caf::mailbox_element& message) override;
+  void on_down(caf::down_msg& down) override;
+  void on_end(const caf::error& reason) override;
+
+  void connect(caf::mailbox_element& message, const Connect& request);
+  void answer(std::uint64_t number, ConnectResult result);
+
+  const ConnectOptions options_;
+  TCPClient client_;
+  std::map<std::uint64_t, Request> requests_;
+  std::uint64_t next_number_ = 0;
+};
+
+} // namespace squall
