@@ -131,8 +131,9 @@ void read_size(const ConfigValue& value, std::size_t& target, std::uint64_t min)
 }
 
 void read_time(const ConfigValue& value, std::chrono::milliseconds& target, std::chrono::milliseconds min) {
-  const std::string allowed = "a time from \"" + std::to_string(min.count()) +
-                              R"(ms" to "24h": a string with one of the units ms, s, m, h, like "250ms" or "10s")";
+  const std::string allowed =
+      "a time from \"" + std::to_string(min.count()) +
+      R"(ms" to "24h": a string with one of the units ms, s, m, h, like "250ms" or "10s")";
   if (value.node.kind == ConfigNode::Kind::number)
     return value.refuse(describe(value.node) + " without a unit", allowed);
   if (value.node.kind != ConfigNode::Kind::string)
@@ -155,7 +156,8 @@ void read_seconds(const ConfigValue& value, std::chrono::seconds& target, std::c
     if (!time)
       return;
   }
-  if (time && *time >= second && *time <= static_cast<std::uint64_t>(most.count()) * second && *time % second == 0)
+  if (time && *time >= second && *time <= static_cast<std::uint64_t>(most.count()) * second &&
+      *time % second == 0)
     target = std::chrono::seconds{*time / second};
   else
     value.refuse(allowed);

@@ -17,8 +17,9 @@ void read_path(const ConfigValue& value, std::string& target) {
 }
 
 void read_version(const ConfigValue& value, TLSVersion& target) {
-  read_choice(value, target,
-              std::array<Choice<TLSVersion>, 2>{{{"1.2", TLSVersion::tls_1_2}, {"1.3", TLSVersion::tls_1_3}}});
+  read_choice(
+      value, target,
+      std::array<Choice<TLSVersion>, 2>{{{"1.2", TLSVersion::tls_1_2}, {"1.3", TLSVersion::tls_1_3}}});
 }
 
 void read_client_certificates(const ConfigValue& value, ClientCertificates& target) {
@@ -94,7 +95,8 @@ void add_server_fields(std::vector<ConfigField>& fields, TLSOptions& options) {
   const std::initializer_list<ConfigField> added = {
       {"client_certificates", [&](const V& v) { read_client_certificates(v, options.client_certificates); }},
       {"session_tickets", [&](const V& v) { read_bool(v, options.session_tickets); }},
-      {"session_cache_size", [&](const V& v) { read_whole(v, options.session_cache_size, 0, max_cache_size); }},
+      {"session_cache_size",
+       [&](const V& v) { read_whole(v, options.session_cache_size, 0, max_cache_size); }},
       {"session_lifetime",
        [&](const V& v) { read_seconds(v, options.session_lifetime, std::chrono::hours{7 * 24}, "168h"); }}};
   fields.insert(fields.end(), added);

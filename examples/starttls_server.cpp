@@ -27,7 +27,7 @@ public:
       const std::string_view command = line.view().substr(0, line.size() - 2);
       // [starttls]
       if (command == "STARTTLS" && !stream.tls_info()) {
-        stream.write("220 go ahead\r\n");       // start_tls sends it before
+        stream.write("220 go ahead\r\n");      // start_tls sends it before
         co_await stream.start_tls(true, tls_); // the same stream goes on, with TLS
         continue;
       }

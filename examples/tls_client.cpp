@@ -11,7 +11,8 @@
 using namespace std::chrono_literals;
 
 // [talk]
-squall::Task<> talk(squall::EventLoop& loop, squall::TLSContext tls, squall::Endpoint server, std::string name) {
+squall::Task<> talk(squall::EventLoop& loop, squall::TLSContext tls, squall::Endpoint server,
+                    std::string name) {
   squall::IOStream stream{loop, tls};
   co_await stream.connect(server, name, 10s); // when it is done the server has proved to be `name`
   co_await stream.write("hello\n");
@@ -20,8 +21,10 @@ squall::Task<> talk(squall::EventLoop& loop, squall::TLSContext tls, squall::End
 }
 // [talk]
 
-int run(const std::string& address, std::uint16_t port, const std::string& name, const squall::TLSOptions& options) {
-  const auto family = address.find(':') == std::string::npos ? squall::AddressFamily::ipv4 : squall::AddressFamily::ipv6;
+int run(const std::string& address, std::uint16_t port, const std::string& name,
+        const squall::TLSOptions& options) {
+  const auto family =
+      address.find(':') == std::string::npos ? squall::AddressFamily::ipv4 : squall::AddressFamily::ipv6;
   // [run]
   squall::EventLoop loop;
   squall::TaskContext context{loop};

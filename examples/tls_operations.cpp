@@ -52,7 +52,8 @@ struct Bench {
     squall::TLSInfo info;
     // [await_handshake]
     self->request(stream, 5s, squall::AwaitHandshake{})
-        .receive([&](const squall::TLSInfo& tls) { info = tls; }, fail); // on a plain stream with an empty version
+        .receive([&](const squall::TLSInfo& tls) { info = tls; },
+                 fail); // on a plain stream with an empty version
     // [await_handshake]
     self->request(stream, deadline, squall::Close{}).receive([] {}, fail);
     return info;
@@ -72,7 +73,7 @@ squall::Task<> greet(squall::IOStream stream, squall::Endpoint) {
 void client_certificates(const Bench& bench) {
   TLSOptions options = bench.server_options();
   // [client_certificates]
-  options.ca_file = bench.path("ca.pem"); // who signs certificates of clients
+  options.ca_file = bench.path("ca.pem");                            // who signs certificates of clients
   options.client_certificates = squall::ClientCertificates::require; // or request
   squall::ListenerActor listener = bench.io.spawn_listener(greet, {.accept = {TLSContext{options}}});
   // [client_certificates]
@@ -145,7 +146,8 @@ void reload(const Bench& bench) {
   std::string problem;
   const auto tell = [&](const caf::error& error) { problem = squall::error_text(error); };
   // [reload_message]
-  bench.self->request(listener, 5s, squall::ReloadTLS{}).receive([] {}, tell); // every file again: all, or none
+  bench.self->request(listener, 5s, squall::ReloadTLS{})
+      .receive([] {}, tell); // every file again: all, or none
   // [reload_message]
   check(problem.empty());
   // [replace]
@@ -174,7 +176,7 @@ void failures(const Bench& bench) {
       .receive([] {},
                [&](const caf::error& error) {
                  if (const auto closed = squall::stream_closed(error)) {
-                   reason = closed->reason();             // CloseReason::tls_failed
+                   reason = closed->reason();            // CloseReason::tls_failed
                    why = closed->real_error().message(); // "hostname mismatch"
                  }
                });
@@ -195,14 +197,15 @@ void failures(const Bench& bench) {
 void start_tls(const Bench& bench) {
   const TLSContext server{bench.server_options()};
   const TLSContext client{bench.client_options()};
-  const squall::ListenerActor listener = bench.io.spawn_listener(
-      [server](caf::event_based_actor* own, const squall::StreamActor& stream,
-               const squall::Endpoint&) -> caf::behavior {
+  const squall::ListenerActor listener =
+      bench.io.spawn_listener([server](caf::event_based_actor* own, const squall::StreamActor& stream,
+                                       const squall::Endpoint&) -> caf::behavior {
         own->request(stream, caf::infinite, squall::ReadUntil{"\n", 100}).then([=](const squall::Bytes&) {
           own->send(stream, squall::Write{"go ahead\n"});
-          own->request(stream, caf::infinite, squall::StartTLS{true, server}).then([=](const squall::TLSInfo&) {
-            own->request(stream, caf::infinite, squall::Write{"secret\n"}).then([] {});
-          });
+          own->request(stream, caf::infinite, squall::StartTLS{true, server})
+              .then([=](const squall::TLSInfo&) {
+                own->request(stream, caf::infinite, squall::Write{"secret\n"}).then([] {});
+              });
         });
         return {};
       });

@@ -211,8 +211,9 @@ void use_ciphers(SSL_CTX& ctx, const TLSOptions& options) {
 /// Elliptic curves only, with a post-quantum hybrid where OpenSSL has one (from 3.5 on). In its own list are finite fields,
 /// where a client makes the server compute a hundred times longer for next to nothing (CVE-2002-20001).
 void use_groups(SSL_CTX& ctx) {
-  for (const char* groups : {"*X25519MLKEM768:*X25519:P-256:X448:P-384:P-521", "X25519:P-256:X448:P-384:P-521",
-                             "P-256:P-384:P-521"}) // the last where FIPS 140 is enforced
+  for (const char* groups :
+       {"*X25519MLKEM768:*X25519:P-256:X448:P-384:P-521", "X25519:P-256:X448:P-384:P-521",
+        "P-256:P-384:P-521"}) // the last where FIPS 140 is enforced
     if (SSL_CTX_set1_groups_list(&ctx, groups) == 1) {
       ERR_clear_error(); // what the lists before it left
       return;

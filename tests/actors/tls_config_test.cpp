@@ -43,7 +43,8 @@ protected:
 };
 
 TEST_F(TLSConfigTest, IsOfEveryEntryThatDoesNotSayOtherwise) {
-  const ServerConfig config = parse_config(R"({"tls": )" + tls() + R"(, "listen": [{"port": 1}, {"tls": false},
+  const ServerConfig config = parse_config(R"({"tls": )" + tls() +
+                                           R"(, "listen": [{"port": 1}, {"tls": false},
       {"tls": )" + tls() + "}]}");
   ASSERT_EQ(config.listen.size(), 3U);
   const TLSContext& shared = config.listen[0].accept.tls;
@@ -67,7 +68,8 @@ TEST_F(TLSConfigTest, TakesEveryKey) {
       "ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256", "ciphersuites": "TLS_AES_128_GCM_SHA256", "alpn": ["h2", "x"],
       "ktls": true, "client_certificates": "require", "session_tickets": false, "session_cache_size": 1000000,
       "session_lifetime": "168h", "handshake_timeout": "24h", "unknown_server_name": "refuse",
-      "server_names": {"other.example": )" + tls(R"("client_certificates": "none")") + "}")),
+      "server_names": {"other.example": )" +
+                                tls(R"("client_certificates": "none")") + "}")),
             Lines{});
   EXPECT_EQ(client_problems(R"({"ca_file": ")" + folder_.certificate() + R"(", "handshake_timeout": "1ms",
       "insecure_skip_name_check": true, "insecure_skip_verification": false})"),
@@ -76,8 +78,9 @@ TEST_F(TLSConfigTest, TakesEveryKey) {
 }
 
 TEST_F(TLSConfigTest, NeedsACertificateAndAKey) {
-  EXPECT_EQ(server_problems("{}"),
-            Lines{R"(/tls: found no "certificate" in it, allowed: "certificate" and "key", two files in PEM)"});
+  EXPECT_EQ(
+      server_problems("{}"),
+      Lines{R"(/tls: found no "certificate" in it, allowed: "certificate" and "key", two files in PEM)"});
   EXPECT_EQ(server_problems(R"({"certificate": "x"})"),
             Lines{R"(/tls: found no "key" in it, allowed: "certificate" and "key", two files in PEM)"});
   EXPECT_EQ(server_problems(R"({"certificate": "", "key": "x"})"),
@@ -89,9 +92,10 @@ TEST_F(TLSConfigTest, TellsWhatOpenSSLRefuses) {
   std::filesystem::remove(folder_.key());
   const Lines problems = server_problems(tls());
   ASSERT_EQ(problems.size(), 1U);
-  EXPECT_EQ(problems[0], R"(/tls: found TLS that cannot be set up (cannot open the key file ")" + folder_.key() +
-                             R"(": No such file or directory; check the path and who may read it), allowed: what )"
-                             R"(OpenSSL takes)");
+  EXPECT_EQ(problems[0],
+            R"(/tls: found TLS that cannot be set up (cannot open the key file ")" + folder_.key() +
+                R"(": No such file or directory; check the path and who may read it), allowed: what )"
+                R"(OpenSSL takes)");
 }
 
 TEST_F(TLSConfigTest, RefusesValuesOutsideOfTheirBounds) {
@@ -102,7 +106,8 @@ TEST_F(TLSConfigTest, RefusesValuesOutsideOfTheirBounds) {
               R"(/tls/unknown_server_name: found "x", allowed: one of "use_default", "refuse")");
   expect_only(R"("session_cache_size": 1000001)",
               "/tls/session_cache_size: found 1000001, allowed: a whole number from 0 to 1000000");
-  expect_only(R"("alpn": [])", R"(/tls/alpn: found an empty list, allowed: a list of protocols, like ["h2"])");
+  expect_only(R"("alpn": [])",
+              R"(/tls/alpn: found an empty list, allowed: a list of protocols, like ["h2"])");
   expect_only(R"("alpn": [1])",
               "/tls/alpn/0: found 1, allowed: the name of a protocol: a string without NUL bytes");
   for (const char* time : {"0ms", "25h"})
@@ -118,13 +123,16 @@ TEST_F(TLSConfigTest, RefusesKeysOfTheOtherSide) {
 }
 
 TEST_F(TLSConfigTest, NamesHaveTheirOwnObjects) {
-  expect_only(R"("server_names": {})",
-              "/tls/server_names: found an object, allowed: an object with a key for each name, at least one");
-  expect_only(R"("server_names": {"a/b": {}})",
-              R"(/tls/server_names/a~1b: found no "certificate" in it, allowed: "certificate" and "key", two files )"
-              "in PEM");
-  EXPECT_EQ(server_problems(tls(R"("server_names": {"a.example": )" + tls(R"("server_names": {})") + "}")).size(),
-            1U);
+  expect_only(
+      R"("server_names": {})",
+      "/tls/server_names: found an object, allowed: an object with a key for each name, at least one");
+  expect_only(
+      R"("server_names": {"a/b": {}})",
+      R"(/tls/server_names/a~1b: found no "certificate" in it, allowed: "certificate" and "key", two files )"
+      "in PEM");
+  EXPECT_EQ(
+      server_problems(tls(R"("server_names": {"a.example": )" + tls(R"("server_names": {})") + "}")).size(),
+      1U);
 }
 
 TEST_F(TLSConfigTest, AnEntryIsAnObjectOrFalse) {
