@@ -217,7 +217,8 @@ void StreamCore::receive_into(ReadInto& into) {
 void StreamCore::received(const IoResult& result, std::size_t wanted) {
   switch (result.status) {
   case IoResult::Status::done:
-    received_ += result.size;
+    // A small one costs, too: TLS may have opened 64 records for it.
+    received_ += std::max(result.size, bytes_per_turn / operations_per_turn);
     bytes_received_ += result.size;
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();

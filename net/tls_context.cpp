@@ -371,12 +371,14 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
     SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
   else // one recv(2) takes a record and what follows it; the kernel's TLS hands out single records
     SSL_CTX_set_read_ahead(ctx.get(), 1);
-  if (SSL_CTX_get_security_level(ctx.get()) < 2) // keys of 112 bits of security, as Debian has it
-    SSL_CTX_set_security_level(ctx.get(), 2);
   if (SSL_CTX_set_min_proto_version(ctx.get(), to_openssl(options.min_version)) != 1 ||
       SSL_CTX_set_max_proto_version(ctx.get(), to_openssl(options.max_version)) != 1)
     fail("cannot set min_version and max_version", "check OpenSSL's configuration (openssl.cnf)");
   use_ciphers(*ctx, options);
+  // Keys of 112 bits of security, as Debian has it. Behind the ciphers, which may say "@SECLEVEL=0": that would allow
+  // those without certificates, and so turn the verification off.
+  if (SSL_CTX_get_security_level(ctx.get()) < 2)
+    SSL_CTX_set_security_level(ctx.get(), 2);
   use_groups(*ctx);
   use_own_certificate(*ctx, options);
   use_authorities(*ctx, options);

@@ -25,6 +25,7 @@ namespace squall {
 namespace {
 
 constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH; // RFC 8446, 5.1
+constexpr int records_per_read = 64; // each costs its decryption, however little is in it
 
 using SslPtr = std::unique_ptr<SSL, OpenSSLDelete<&SSL_free>>;
 
@@ -285,7 +286,7 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     return *std::exchange(held_, std::nullopt);
   drained_ = false; // since then more may have come
   std::size_t total = 0;
-  while (total < size) {
+  for (int records = 0; total < size && records < records_per_read; ++records) {
     std::size_t count = 0;
     ERR_clear_error();
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
@@ -306,7 +307,9 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     return moved;
   }
   skip_when_drained_ = false;
-  return IoResult::moved(total);
+  IoResult moved = IoResult::moved(total);
+  moved.more = true; // OpenSSL may hold records
+  return moved;
 }
 
 /// One record. Small pieces are joined for it, since each record costs its head, its tag and its send.

@@ -216,7 +216,8 @@ std::size_t resident_size() {
 TEST_F(TLSListenerTest, AThousandReloadsUnderLoadFailNoHandshakeAndKeepNoMemory) {
   constexpr int reloads = under_sanitizer ? 100 : 1000; // sanitizers make everything many times slower
   constexpr int settled = reloads / 5;                  // until then pools and caches grow
-  constexpr std::size_t slack = 2U << 20U; // of allocators; a context takes some 20 KiB, so that 100 that stay show
+  constexpr std::size_t slack =
+      2U << 20U; // of allocators; a context takes some 20 KiB, so that 100 that stay show
   const Endpoint server = listen_tls(echo, context_from_files());
   std::atomic<bool> over{false};
   std::atomic<int> served{0};

@@ -49,7 +49,7 @@ struct IoResult {
   int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
-  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them.
+  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end, an error or more behind them.
   bool more = false;
 
   static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
