@@ -5,6 +5,7 @@
 #include "net/stream_share.hpp"
 #include <squall/net/log.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <new>
@@ -167,7 +168,7 @@ void StreamCore::discard_input() {
       end_linger(reason_);
       return;
     }
-    discarded += result.size;
+    discarded += std::max(result.size, bytes_per_turn / operations_per_turn);
   }
   loop_.defer(deferred_task_);
 }

@@ -3,6 +3,7 @@
 #
 # tls_clients.py: other implementations of TLS, as clients and as servers, talk to the examples.
 import asyncio
+import logging
 import os
 import shutil
 import ssl
@@ -21,6 +22,7 @@ folder = None  # of the certificates
 
 def setUpModule():
     global folder
+    logging.getLogger("tornado").setLevel(logging.CRITICAL)  # that handshakes fail is wanted
     folder = tempfile.mkdtemp(prefix="squall-test-")
     unittest.addModuleCleanup(shutil.rmtree, folder)
     support.make_certificates(folder)
@@ -108,6 +110,9 @@ class Clients(unittest.TestCase):
             with self.subTest(version):
                 self.assertIn("New, ", self.assert_s_client(version, "-sess_out", session))
                 self.assertIn("Reused, ", self.assert_s_client(version, "-sess_in", session))
+        # Early data can be replayed: no session allows it.
+        self.assert_s_client("-tls1_3", "-sess_in", session, "-early_data", file("ca.pem"),
+                             saying=["Reused, ", "Early data was not sent"])
 
     def test_s_client_does_not_resume_where_clients_are_asked_for_certificates(self):
         self.start(client_certificates="require", ca_file=file("ca.pem"))
