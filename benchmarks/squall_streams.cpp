@@ -3,6 +3,9 @@
 // squall_streams.cpp: what bench_raw_streams does, on IOStream: coroutines on an event loop, no actors.
 //
 //     bench_squall_streams sink|sink_into|source|relay
+//     bench_squall_streams sink|source CERTIFICATE KEY
+//
+// With certificate and key it speaks TLS, as bench_raw_tls does.
 
 #include "raw_socket.hpp"
 #include "server_program.hpp"
@@ -10,6 +13,7 @@
 #include <squall/net/acceptor.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/task.hpp>
+#include <squall/net/tls_context.hpp>
 
 #include <chrono>
 #include <cstdio>
@@ -114,7 +118,8 @@ private:
 
 class Server {
 public:
-  explicit Server(std::string_view mode) : mode_{mode} {}
+  /// @param tls  empty: without TLS
+  Server(std::string_view mode, squall::TLSContext tls) : mode_{mode}, tls_{std::move(tls)} {}
 
   std::uint16_t port() const { return acceptor_.socket().local_endpoint().port; }
 
@@ -126,7 +131,8 @@ public:
 
 private:
   void accept(squall::Socket socket) {
-    IOStream stream{loop_, std::move(socket), stream_options};
+    const IOStream stream = tls_ ? IOStream{loop_, std::move(socket), tls_, stream_options}
+                                 : IOStream{loop_, std::move(socket), stream_options};
     if (mode_ == "sink") {
       start(sink(stream));
     } else if (mode_ == "sink_into") {
@@ -162,6 +168,7 @@ private:
   }
 
   std::string_view mode_;
+  squall::TLSContext tls_;
   bool failed_ = false;
   squall::EventLoop loop_;
   Termination termination_{loop_};
@@ -176,10 +183,14 @@ private:
 
 int main(int argc, char** argv) {
   try {
-    const std::string_view mode = argc == 2 ? argv[1] : "";
-    if (mode != "sink" && mode != "sink_into" && mode != "source" && mode != "relay")
-      throw std::invalid_argument("usage: bench_squall_streams sink|sink_into|source|relay");
-    Server server{mode};
+    const bool secure = argc == 4;
+    const std::string_view mode = argc == 2 || secure ? argv[1] : "";
+    const bool plain_only = mode == "sink_into" || mode == "relay";
+    if (mode != "sink" && mode != "source" && (secure || !plain_only))
+      throw std::invalid_argument("usage: bench_squall_streams sink|sink_into|source|relay\n"
+                                  "       bench_squall_streams sink|source CERTIFICATE KEY");
+    Server server{mode, secure ? squall::TLSContext{squall::tls_server_options(argv[2], argv[3])}
+                               : squall::TLSContext{}};
     bench::announce(server.port());
     return server.run() ? 0 : 1;
   } catch (const std::exception& error) {

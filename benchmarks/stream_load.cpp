@@ -10,7 +10,7 @@
 // a wait beyond its deadline ends the run with status 1 and a sentence on stderr.
 
 #include "command_line.hpp"
-#include "processor_time.hpp"
+#include "measured_window.hpp"
 #include "raw_socket.hpp"
 #include "stream_protocol.hpp"
 
@@ -29,7 +29,6 @@ namespace {
 using bench::checked;
 using bench::Descriptor;
 using bench::Duration;
-using Clock = std::chrono::steady_clock;
 
 struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
@@ -43,50 +42,6 @@ struct Options {
   Duration measured{std::chrono::seconds{3}};
   Duration warm_up{std::chrono::milliseconds{500}};
   pid_t server_pid = 0;
-};
-
-/// The warm-up, then the measured window.
-class Window {
-public:
-  explicit Window(const Options& options)
-      : server_{options.server_pid}, load_{getpid()}, begin_{Clock::now() + options.warm_up},
-        end_{begin_ + options.measured} {}
-
-  /// To be told the bytes that have passed. @returns false when the window is over
-  bool goes_on(std::uint64_t bytes) {
-    const auto now = Clock::now();
-    if (!measuring_ && now >= begin_) {
-      measuring_ = true;
-      began_ = {now, bytes, server_.now(), load_.now()};
-    }
-    if (now < end_)
-      return true;
-    ended_ = {now, bytes, server_.now(), load_.now()};
-    return false;
-  }
-
-  void print() const {
-    std::printf("{\"bytes\": %llu, \"seconds\": %.6f, \"server_cpu_ns\": %lld, \"load_cpu_ns\": %lld}\n",
-                static_cast<unsigned long long>(ended_.bytes - began_.bytes),
-                std::chrono::duration<double>(ended_.time - began_.time).count(),
-                static_cast<long long>((ended_.server_cpu - began_.server_cpu).count()),
-                static_cast<long long>((ended_.load_cpu - began_.load_cpu).count()));
-  }
-
-private:
-  struct Point {
-    Clock::time_point time;
-    std::uint64_t bytes = 0;
-    Duration server_cpu{};
-    Duration load_cpu{};
-  };
-  bench::ProcessorTime server_;
-  bench::ProcessorTime load_;
-  Clock::time_point begin_;
-  Clock::time_point end_;
-  bool measuring_ = false;
-  Point began_;
-  Point ended_;
 };
 
 void require_equal(std::uint64_t found, std::uint64_t wanted, const char* what) {
@@ -177,19 +132,19 @@ private:
 void load_sink(const Options& options) {
   const auto piece = bench::make_piece();
   Connection connection{bench::connect_to_loopback(options.port)};
-  Window window{options};
+  bench::MeasuredWindow window{options.server_pid, options.warm_up, options.measured};
   while (window.goes_on(connection.sent()))
     if (!connection.send_next(piece))
       connection.wait(POLLOUT);
   connection.end();
   require_equal(connection.receive_word(), connection.sent(), "the server has read");
-  window.print();
+  window.print("bytes");
 }
 
 void load_source(const Options& options) {
   constexpr std::uint64_t request = 64 * bench::piece_size;
   Connection connection{bench::connect_to_loopback(options.port)};
-  Window window{options};
+  bench::MeasuredWindow window{options.server_pid, options.warm_up, options.measured};
   std::uint64_t requested = 0;
   const auto receive = [&] {
     if (!connection.receive_next())
@@ -211,7 +166,7 @@ void load_source(const Options& options) {
     if (!connection.receive_next())
       connection.wait(POLLIN);
   require_equal(connection.received(), requested, "the server has sent");
-  window.print();
+  window.print("bytes");
 }
 
 Connection accept_within(const Descriptor& listener) {
@@ -226,7 +181,7 @@ void load_relay(const Options& options) {
   Connection near{bench::connect_to_loopback(options.port)};
   near.send_word(bench::local_port(listener.get()));
   Connection far = accept_within(listener);
-  Window window{options};
+  bench::MeasuredWindow window{options.server_pid, options.warm_up, options.measured};
   const auto wait_for_both = [&] {
     pollfd waiting[] = {{near.fd(), POLLOUT, 0}, {far.fd(), POLLIN, 0}};
     Connection::wait_for(waiting, 2);
@@ -249,7 +204,7 @@ void load_relay(const Options& options) {
     if (!near.receive_next())
       near.wait(POLLIN);
   require_equal(near.received(), 0, "the relay has sent back");
-  window.print();
+  window.print("bytes");
 }
 
 constexpr const char* usage = "usage: bench_stream_load sink|source|relay --port PORT --server-pid PID\n"

@@ -93,8 +93,7 @@ void StreamCore::continue_handshake() {
     result = transport_->handshake(); // what hung up behind the bytes shows now
   if (result.status == IoResult::Status::would_block)
     return;
-  if (handshake_timer_ != nullptr)
-    handshake_timer_->cancel();
+  handshake_timer_ = nullptr; // an idle connection keeps nothing of its handshake
   if (result.status == IoResult::Status::done) {
     begin_connected();
     return;
