@@ -21,6 +21,8 @@ using squall::TLSOptions;
 squall::Task<> greet(squall::IOStream stream, squall::Endpoint) {
   co_await stream.wait_for_handshake(); // the handler runs before it is done
   const auto tls = stream.tls_info();
+  if (!tls)
+    co_return; // the stream has closed since
   const std::string who = tls->peer_certificates.empty() ? "nobody" : tls->peer_certificates[0].subject;
   co_await stream.write("hello " + who + " by " + tls->version + "\n");
   co_await stream.read_until_close();
