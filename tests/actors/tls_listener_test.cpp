@@ -214,8 +214,9 @@ std::size_t resident_size() {
 
 /// Reloads while two threads of clients connect: whoever comes gets one certificate or the other, and nothing stays behind.
 TEST_F(TLSListenerTest, AThousandReloadsUnderLoadFailNoHandshakeAndKeepNoMemory) {
-  constexpr int reloads = under_sanitizer ? 100 : 1000; // sanitizers make everything many times slower
-  constexpr int settled = reloads / 5;                  // until then pools and caches grow
+  constexpr int reloads = under_sanitizer ? 100 : 1000; // sanitizers make them five times slower
+  constexpr int least_served = 50;
+  constexpr int settled = reloads / 5; // until then pools and caches grow
   constexpr std::size_t slack =
       2U << 20U; // of allocators; a context takes some 20 KiB, so that 100 that stay show
   const Endpoint server = listen_tls(echo, context_from_files());
@@ -230,7 +231,7 @@ TEST_F(TLSListenerTest, AThousandReloadsUnderLoadFailNoHandshakeAndKeepNoMemory)
   std::thread two{connect_on};
   std::size_t before = 0;
   int done = 0;
-  for (; done < reloads && failed == 0; ++done) {
+  for (; (done < reloads || served < least_served) && failed == 0; ++done) {
     if (done == settled)
       before = resident_size();
     if (!ask<Done>(listener_, ReloadTLS{}))
@@ -241,8 +242,8 @@ TEST_F(TLSListenerTest, AThousandReloadsUnderLoadFailNoHandshakeAndKeepNoMemory)
   one.join();
   two.join();
   EXPECT_EQ(failed, 0);
-  EXPECT_EQ(done, reloads);
-  EXPECT_GE(served, 50);
+  EXPECT_GE(done, reloads);
+  EXPECT_GE(served, least_served);
   if (!under_sanitizer) { // which keep freed memory
     EXPECT_LT(after, before + slack);
   }
