@@ -3,8 +3,10 @@
 // config.cpp: JSON into ServerConfig, and every mistake into a ConfigProblem.
 //
 // In two steps: the text becomes a tree (config_tree.hpp), and each part of the schema reads its node of it
-// (config_reader.hpp). The schema of TLS is in config_tls.cpp.
+// (config_reader.hpp). The schema of an entry of "listen" is in
+// config_listen.cpp, that of TLS in config_tls.cpp.
 
+#include "actors/config_listen.hpp"
 #include "actors/config_tls.hpp"
 #include <squall/config.hpp>
 
@@ -24,33 +26,6 @@ constexpr std::size_t max_listen_count = 1024;
 constexpr std::uint64_t max_io_threads = 256;
 
 // -- the schema
-
-void read_family(const ConfigValue& value, AddressFamily& target) {
-  read_choice(
-      value, target,
-      std::array<Choice<AddressFamily>, 3>{
-          {{"unspec", AddressFamily::unspec}, {"ipv4", AddressFamily::ipv4}, {"ipv6", AddressFamily::ipv6}}});
-}
-
-/// @param own_tls  what the entry says of TLS; nullopt: nothing
-void read_listener(const ConfigValue& value, ListenOptions& target, std::optional<TLSContext>& own_tls) {
-  read_object(
-      value,
-      {{"address", [&](const ConfigValue& v) { read_text(v, target.address, "an address or a host name"); }},
-       {"port",
-        [&](const ConfigValue& v) { read_whole(v, target.port, 0, 65535, " (0: the system chooses)"); }},
-       {"family", [&](const ConfigValue& v) { read_family(v, target.bind.family); }},
-       {"backlog", [&](const ConfigValue& v) { read_whole(v, target.bind.backlog, 1, 65535); }},
-       {"reuse_port", [&](const ConfigValue& v) { read_bool(v, target.bind.reuse_port); }},
-       {"tls", [&](const ConfigValue& v) {
-          const bool off = v.node.kind == ConfigNode::Kind::boolean && !v.node.boolean;
-          own_tls.emplace();
-          if (v.node.kind == ConfigNode::Kind::object)
-            read_tls(v, TLSSide::server, *own_tls);
-          else if (!off)
-            v.refuse("an object, or false for none");
-        }}});
-}
 
 void read_listen(const ConfigValue& value, std::vector<ListenOptions>& target,
                  std::vector<std::optional<TLSContext>>& own_tls) {

@@ -22,6 +22,7 @@ struct ConnectionCounters {
   std::atomic<std::uint64_t> open{0};
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> failed{0};
+  std::atomic<std::uint64_t> refused{0};
 };
 
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {

@@ -21,8 +21,19 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
     : accept{std::move(options)}, acceptor{listener.loop(), socket,
                                            [this, &listener](Socket connection, const Endpoint& peer) {
-                                             listener.serve(std::move(connection), peer, accept);
-                                           }} {}
+                                             if (proxy)
+                                               proxy->accept(std::move(connection), peer);
+                                             else
+                                               listener.serve(std::move(connection), peer, accept);
+                                           }} {
+  if (accept.proxy_protocol)
+    proxy.emplace(
+        listener.loop(), *accept.proxy_protocol,
+        [this, &listener](Socket connection, const Endpoint& client) {
+          listener.serve(std::move(connection), client, accept);
+        },
+        [counters = listener.counters_] { ++counters->refused; });
+}
 
 void Listener::on_message(caf::mailbox_element& message) {
   auto& content = message.content();
@@ -100,9 +111,23 @@ void Listener::stop() {
     entry->acceptor.stop();
     ListeningSocket{entry->acceptor.socket()}.close();
   }
-  // One of them may be accepting just now: they go when the loop is out of it.
-  unit()->post([gone = std::make_shared<decltype(entries_)>(std::exchange(entries_, {}))] { gone->clear(); });
+  // What was accepted goes on, also where its header is still to come.
+  std::vector<std::shared_ptr<Entry>> gone;
+  std::vector<std::shared_ptr<Entry>> waiting;
+  for (auto* entries : {&entries_, &ending_})
+    for (std::shared_ptr<Entry>& entry : *entries)
+      (entry->proxy && entry->proxy->pending_count() > 0 ? waiting : gone).push_back(std::move(entry));
+  entries_.clear();
+  ending_ = std::move(waiting);
+  drop_later(std::move(gone));
   publish_endpoints();
+}
+
+/// One of them may be accepting just now: they go when the loop is out of it. Until then they know this listener.
+void Listener::drop_later(std::vector<std::shared_ptr<Entry>> entries) {
+  unit()->post([keep = strong_ref(), gone = std::make_shared<decltype(entries)>(std::move(entries))] {
+    gone->clear();
+  });
 }
 
 // -- TLS
@@ -168,10 +193,13 @@ ListenerInfo Listener::info() const {
   result.connection_count = counters_->open;
   result.accepted_count = counters_->accepted;
   result.failed_count = counters_->failed;
+  result.refused_count = counters_->refused;
   return result;
 }
 
 void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
+  if (handler_ == nullptr) // it has ended
+    return;
   ++counters_->accepted;
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
   if (target == unit()) {
@@ -186,6 +214,7 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
 
 void Listener::on_end(const caf::error&) {
   stop();
+  drop_later(std::exchange(ending_, {}));
   handler_ = nullptr; // handles to an ended listener do not keep what it refers to
 }
 

@@ -33,6 +33,7 @@ private:
   struct Entry {
     Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options);
     AcceptOptions accept;
+    std::optional<ProxyReader> proxy;
     Acceptor acceptor;
   };
 
@@ -45,6 +46,7 @@ private:
   void reload_tls(Reply reply);
   void replace_tls(Reply reply, const ReplaceTLS& request);
   void stop();
+  void drop_later(std::vector<std::shared_ptr<Entry>> entries);
   void publish_endpoints();
   void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
 
@@ -55,6 +57,8 @@ private:
   std::shared_ptr<ConnectionCounters> counters_ = std::make_shared<ConnectionCounters>();
   AcceptOptions accept_; ///< of what is added without its own
   std::vector<std::shared_ptr<Entry>> entries_;
+  std::vector<std::shared_ptr<Entry>>
+      ending_; ///< that accept no more, and have connections without their header
   mutable std::mutex endpoints_mutex_;
   std::vector<Endpoint> endpoints_; ///< of entries_; guarded by endpoints_mutex_
 };

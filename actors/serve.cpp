@@ -66,10 +66,11 @@ void raise_descriptor_limit() noexcept {
   setrlimit(RLIMIT_NOFILE, &limit); // where that is refused, the limit stays what it was
 }
 
-void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries) {
+void listen_on_all(TCPServer& server, const std::vector<ListenOptions>& entries,
+                   const std::vector<InheritedSocket>& inherited) {
   std::vector<std::vector<ListeningSocket>> bound; // all or none: the first that fails closes the others
   for (const ListenOptions& entry : entries)
-    bound.push_back(bind_sockets(entry.port, entry.address, entry.bind));
+    bound.push_back(bind_sockets(entry, inherited));
   for (std::size_t i = 0; i < entries.size(); ++i)
     server.add_sockets(bound[i], entries[i].accept);
   for (const auto& sockets : bound)
@@ -103,8 +104,9 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   raise_descriptor_limit();
   try {
     const ProcessSignals signals; // from before the first line of output: who reads it may send one
+    const std::vector<InheritedSocket> inherited = inherited_sockets(); // there are no threads yet
     server.configure({.io_threads = config.io_threads, .stream = config.stream});
-    listen_on_all(server, config.listen);
+    listen_on_all(server, config.listen, inherited);
     run_until_terminated(server, signals);
     return exit_ok;
   } catch (const std::exception& error) {

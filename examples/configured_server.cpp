@@ -24,8 +24,9 @@ int main(int argc, char** argv) try {
   squall::set_log_level(config.log.level);
   squall::set_log_format(config.log.format);
   server.configure({.io_threads = config.io_threads, .stream = config.stream});
+  const auto inherited = squall::inherited_sockets();
   for (const squall::ListenOptions& entry : config.listen)
-    server.add_sockets(squall::bind_sockets(entry.port, entry.address, entry.bind), entry.accept);
+    server.add_sockets(squall::bind_sockets(entry, inherited), entry.accept);
   // [configure]
   for (const squall::Endpoint& endpoint : server.info().endpoints)
     std::cout << "listening on " << to_string(endpoint) << std::endl;

@@ -244,6 +244,10 @@ Endpoint IOStream::local_endpoint() const { return core_->local_endpoint(); }
 
 Endpoint IOStream::peer_endpoint() const { return core_->peer_endpoint(); }
 
+std::optional<PeerCredentials> IOStream::peer_credentials() const noexcept {
+  return core_->peer_credentials();
+}
+
 EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
 
 } // namespace squall

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // socket.cpp: owning descriptors, listening sockets and their binding.
+#include "net/descriptor_wait.hpp"
 #include "net/socket_api.hpp"
+#include "net/socket_file.hpp"
 #include <squall/net/socket.hpp>
 
 #include <atomic>
 #include <cerrno>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <unistd.h>
@@ -17,6 +20,11 @@ namespace {
 /// How often bind_sockets looks for another port when the one that the system chose is taken in a later
 /// family.
 constexpr int most_port_choices = 8;
+
+void check_backlog(int backlog) {
+  if (backlog < 1 || backlog > 65535)
+    throw std::invalid_argument{"backlog " + std::to_string(backlog) + " is outside of 1 to 65535"};
+}
 
 [[noreturn]] void fail_to_bind(int error, const std::string& address, std::uint16_t port) {
   const Endpoint endpoint{address.empty() ? "*" : address, port,
@@ -78,8 +86,10 @@ Socket& Socket::operator=(Socket&& other) noexcept {
 
 void Socket::reset() noexcept {
   // Linux releases the descriptor also when close(2) reports an error: trying again could close another one.
-  if (fd_ >= 0)
-    ::close(std::exchange(fd_, -1));
+  if (fd_ < 0)
+    return;
+  ::close(std::exchange(fd_, -1));
+  tell_descriptor_closed();
 }
 
 struct ListeningSocket::Shared {
@@ -89,10 +99,15 @@ struct ListeningSocket::Shared {
   ~Shared() { close(); }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
-  void close() noexcept { Socket{fd.exchange(-1)}.reset(); }
+  void close() noexcept {
+    Socket closing{fd.exchange(-1)};
+    if (closing && file)
+      file->remove(); // before the socket goes: until then nobody else's file has its inode
+  }
 
   std::atomic<int> fd;
   const Endpoint endpoint;
+  std::optional<SocketFile> file; ///< of bind_unix_socket
 };
 
 ListeningSocket::ListeningSocket(Socket socket) {
@@ -116,8 +131,7 @@ void ListeningSocket::close() noexcept {
 
 std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string& address,
                                           const BindOptions& options) {
-  if (options.backlog < 1 || options.backlog > 65535)
-    throw std::invalid_argument{"backlog " + std::to_string(options.backlog) + " is outside of 1 to 65535"};
+  check_backlog(options.backlog);
   if (options.family == AddressFamily::unix_domain)
     throw std::invalid_argument{"bind_sockets binds IPv4 and IPv6 addresses only"};
   if (address.find('\0') != std::string::npos)
@@ -136,6 +150,15 @@ std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string&
     if (!another || choice == most_port_choices)
       fail_to_bind(round.error, address, port);
   }
+}
+
+ListeningSocket bind_unix_socket(const std::string& path, const UnixOptions& options) {
+  check_backlog(options.backlog);
+  SocketFile::check(path, options.mode);
+  BoundFile bound = SocketFile::bind(path, options.mode, options.backlog);
+  ListeningSocket result{std::move(bound.socket)};
+  result.shared_->file = std::move(bound.file);
+  return result;
 }
 
 } // namespace squall

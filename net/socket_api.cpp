@@ -18,6 +18,7 @@
 #include <optional>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <type_traits>
@@ -131,6 +132,15 @@ IoResult receive(int fd, char* buffer, std::size_t size) noexcept {
     count = ::recv(fd, buffer, size, 0);
   while (count < 0 && errno == EINTR);
   return count == 0 ? IoResult::ended() : to_result(count);
+}
+
+bool has_input(int fd) noexcept {
+  char byte;
+  ssize_t count;
+  do
+    count = ::recv(fd, &byte, 1, MSG_PEEK);
+  while (count < 0 && errno == EINTR);
+  return count >= 0 || (errno != EAGAIN && errno != EWOULDBLOCK);
 }
 
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept {
@@ -294,6 +304,71 @@ Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const Bind
                      ::listen(fd, options.backlog) == 0;
   const int error = ready ? 0 : errno;
   return {ready ? std::move(socket) : Socket{}, error};
+}
+
+Bound bind_unix(const std::string& path, std::uint32_t mode) {
+  const auto address = to_system_address({path, 0, AddressFamily::unix_domain});
+  if (!address)
+    return {Socket{}, EINVAL};
+  Socket socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  if (!socket)
+    return {Socket{}, errno};
+  sockaddr_storage storage{};
+  std::memcpy(&storage, address->raw.data(), address->raw.size());
+  // On Linux the file that bind(2) makes has the mode of the socket's inode, less the umask.
+  if (::fchmod(socket.fd(), static_cast<mode_t>(mode)) != 0 ||
+      ::bind(socket.fd(), reinterpret_cast<const sockaddr*>(&storage),
+             static_cast<socklen_t>(address->raw.size())) != 0)
+    return {Socket{}, errno};
+  return {std::move(socket), 0};
+}
+
+int listen(int fd, int backlog) noexcept { return ::listen(fd, backlog) == 0 ? 0 : errno; }
+
+std::optional<PeerCredentials> peer_credentials(int fd) noexcept {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (get_option(fd, SOL_SOCKET, SO_DOMAIN) != AF_UNIX ||
+      getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return std::nullopt;
+  return PeerCredentials{credentials.pid, credentials.uid, credentials.gid};
+}
+
+std::optional<RawAddress> parse_address(std::string_view text) noexcept {
+  char copy[INET6_ADDRSTRLEN] = ""; // inet_pton(3) wants a NUL behind it
+  if (text.size() >= sizeof copy || text.find('\0') != text.npos)
+    return std::nullopt;
+  text.copy(copy, text.size());
+  RawAddress address;
+  address.family = text.find(':') == text.npos ? AddressFamily::ipv4 : AddressFamily::ipv6;
+  if (inet_pton(to_system_family(address.family), copy, address.bytes.data()) != 1)
+    return std::nullopt;
+  return address;
+}
+
+std::string to_text(const RawAddress& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  inet_ntop(to_system_family(address.family), address.bytes.data(), text, sizeof text);
+  return text;
+}
+
+RawAddress unmapped(const RawAddress& address) noexcept {
+  constexpr std::array<std::uint8_t, 12> mapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (address.family != AddressFamily::ipv6 ||
+      !std::equal(mapped.begin(), mapped.end(), address.bytes.begin()))
+    return address;
+  RawAddress inner;
+  inner.family = AddressFamily::ipv4;
+  std::copy_n(address.bytes.begin() + mapped.size(), 4, inner.bytes.begin());
+  return inner;
+}
+
+IoResult peek(int fd, char* buffer, std::size_t size) noexcept {
+  ssize_t count;
+  do
+    count = ::recv(fd, buffer, size, MSG_PEEK);
+  while (count < 0 && errno == EINTR);
+  return count == 0 ? IoResult::ended() : to_result(count);
 }
 
 } // namespace squall::socket_api

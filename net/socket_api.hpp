@@ -11,14 +11,20 @@
 #include <squall/net/socket.hpp>
 #include <squall/net/transport.hpp>
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
 namespace squall::socket_api {
 
 IoResult receive(int fd, char* buffer, std::size_t size) noexcept;
+
+/// False when a receive would find nothing: neither bytes, nor an end, nor an error.
+bool has_input(int fd) noexcept;
 
 /// Sends without SIGPIPE (MSG_NOSIGNAL, send(2)); at most 64 pieces of `count`.
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
@@ -79,5 +85,29 @@ struct Bound {
   int error = 0;
 };
 Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const BindOptions& options);
+
+/// Binds a unix socket to a path or an abstract name; it does not listen yet. The file is made with the bits of
+/// `mode` that the umask leaves. @returns the socket, or an errno
+Bound bind_unix(const std::string& path, std::uint32_t mode);
+/// @returns 0 or an errno
+int listen(int fd, int backlog) noexcept;
+
+/// Of the peer of a connected unix socket; nothing for other descriptors.
+std::optional<PeerCredentials> peer_credentials(int fd) noexcept;
+
+/// An IP address in the order of the network.
+struct RawAddress {
+  AddressFamily family = AddressFamily::unspec;
+  std::array<std::uint8_t, 16> bytes{}; ///< of an IPv4 address, the first four
+};
+/// Of "192.0.2.1" or "2001:db8::1"; nothing for anything else, such as a name, a scope or leading zeros.
+std::optional<RawAddress> parse_address(std::string_view text) noexcept;
+/// As the system writes it; empty for another family.
+std::string to_text(const RawAddress& address);
+/// The IPv4 address in ::ffff:a.b.c.d (RFC 4291, 2.5.5.2); others as they are.
+RawAddress unmapped(const RawAddress& address) noexcept;
+
+/// Reads without taking (MSG_PEEK). @returns as receive
+IoResult peek(int fd, char* buffer, std::size_t size) noexcept;
 
 } // namespace squall::socket_api

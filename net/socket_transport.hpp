@@ -50,6 +50,9 @@ public:
   [[nodiscard]] Endpoint peer_endpoint() const final {
     return socket_ ? socket_api::peer_endpoint(socket_.fd()) : Endpoint{};
   }
+  [[nodiscard]] std::optional<PeerCredentials> peer_credentials() const noexcept final {
+    return socket_api::peer_credentials(socket_.fd());
+  }
   std::unique_ptr<Transport> start_tls(const TLSContext& context,
                                        const std::string& server_hostname) override;
 

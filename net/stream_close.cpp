@@ -5,7 +5,6 @@
 #include "net/stream_share.hpp"
 #include <squall/net/log.hpp>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <new>
@@ -162,13 +161,15 @@ void StreamCore::discard_input() {
   std::array<char, 4096> waste;
   for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
+    if (result.yields)
+      break;
     if (result.status == IoResult::Status::would_block || result.status == IoResult::Status::crossed)
       return;
     if (result.status != IoResult::Status::done) {
       end_linger(reason_);
       return;
     }
-    discarded += std::max(result.size, bytes_per_turn / operations_per_turn);
+    discarded += result.size;
   }
   loop_.defer(deferred_task_);
 }

@@ -83,6 +83,9 @@ public:
   [[nodiscard]] Endpoint peer_endpoint() const {
     return transport_ ? transport_->peer_endpoint() : Endpoint{};
   }
+  [[nodiscard]] std::optional<PeerCredentials> peer_credentials() const noexcept {
+    return transport_ ? transport_->peer_credentials() : std::nullopt;
+  }
   [[nodiscard]] std::optional<TLSInfo> tls_info() const {
     return transport_ ? transport_->tls_info() : std::nullopt;
   }

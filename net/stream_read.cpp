@@ -215,19 +215,21 @@ void StreamCore::receive_into(ReadInto& into) {
 
 /// After a receive: the stream has more bytes, or is not readable, or closed.
 void StreamCore::received(const IoResult& result, std::size_t wanted) {
+  if (result.yields)
+    received_ = bytes_per_turn;
   switch (result.status) {
   case IoResult::Status::done:
-    // A small one costs, too: TLS may have opened 64 records for it.
-    received_ += std::max(result.size, bytes_per_turn / operations_per_turn);
+    received_ += result.size;
     bytes_received_ += result.size;
     if (idle_timer_ != nullptr)
       last_activity_ = loop_.now();
     // A short read took all there was; what comes later is told. Only an end that was told already is still
     // there. So is what lies behind urgent data (tcp(7)).
-    readable_ = result.size == wanted || result.more || hang_up_ || urgent_;
+    readable_ = result.size == wanted || result.more || result.yields || hang_up_ || urgent_;
     return;
   case IoResult::Status::would_block:
-    readable_ = hang_up_ = false;
+    readable_ = result.yields;
+    hang_up_ = hang_up_ && result.yields;
     return;
   case IoResult::Status::crossed:
     readable_ = false;

@@ -2,6 +2,7 @@
 //
 // tls_context.cpp: how options become an SSL_CTX, and how a server chooses by name and protocol.
 #include "net/tls_context_state.hpp"
+#include "net/tls_sessions.hpp"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -160,8 +161,8 @@ void check(const TLSOptions& options) {
     refuse("insecure_skip_… are for clients; a server verifies what client_certificates says");
   if (!server && options.client_certificates != ClientCertificates::none)
     refuse("client_certificates is for servers; a client always verifies its server");
-  if (!server && (!options.server_names.empty() || options.session_cache_size > 0))
-    refuse("server_names and session_cache_size are for servers");
+  if (!server && !options.server_names.empty())
+    refuse("server_names is for servers");
   if (options.min_version > options.max_version)
     refuse("min_version is above max_version");
   if (options.handshake_timeout < std::chrono::milliseconds{1} ||
@@ -256,17 +257,42 @@ void use_protocols(SSL_CTX& ctx, const TLSContextState& state) {
     fail("cannot use alpn", "check the names");
 }
 
+/// A client got a session, at the end of its handshake (TLS 1.2) or between the bytes (TLS 1.3). The connection says of
+/// which server it is.
+/// @returns 0: OpenSSL keeps its own
+int keep_session(SSL* ssl, SSL_SESSION* session) {
+  const auto* server = static_cast<const std::string*>(SSL_get_app_data(ssl));
+  if (server != nullptr && !server->empty()) {
+    try {
+      static_cast<TLSSessions*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)))->keep(*server, *session);
+    } catch (const std::bad_alloc&) { // without a session the next handshake is a full one
+      ERR_clear_error();
+    }
+  }
+  return 0;
+}
+
 void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
   const TLSOptions& options = state.options;
   if (RAND_bytes(state.session_id_context.data(), static_cast<int>(state.session_id_context.size())) != 1 ||
       SSL_CTX_set_session_id_context(&ctx, state.session_id_context.data(),
                                      static_cast<unsigned int>(state.session_id_context.size())) != 1)
     fail("cannot set up resumption", "check OpenSSL's random numbers");
-  const bool resumes =
-      options.side == TLSSide::server && options.client_certificates == ClientCertificates::none;
+  SSL_CTX_set_timeout(&ctx, static_cast<long>(options.session_lifetime.count()));
+  if (options.side == TLSSide::client) {
+    // OpenSSL itself looks for no session of a client; and it never frees those that it keeps before they are old.
+    SSL_CTX_set_session_cache_mode(&ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    if (options.session_cache_size > 0) {
+      state.sessions = std::make_unique<TLSSessions>(options.session_cache_size);
+      SSL_CTX_set_app_data(&ctx, state.sessions.get());
+      SSL_CTX_sess_set_new_cb(&ctx, &keep_session);
+    }
+    return;
+  }
+  const bool resumes = options.client_certificates == ClientCertificates::none;
   const bool tickets = resumes && options.session_tickets;
   const bool cache = resumes && options.session_cache_size > 0;
-  if (options.side == TLSSide::server && !tickets) {
+  if (!tickets) {
     SSL_CTX_set_options(&ctx, SSL_OP_NO_TICKET);
     // Of TLS 1.3 OpenSSL would send tickets all the same, that name a session of its cache.
     if (!cache && SSL_CTX_set_num_tickets(&ctx, 0) != 1)
@@ -276,7 +302,6 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
   if (cache)
     SSL_CTX_sess_set_cache_size(&ctx, static_cast<long>(std::min<std::size_t>(
                                           options.session_cache_size, std::numeric_limits<int>::max())));
-  SSL_CTX_set_timeout(&ctx, static_cast<long>(options.session_lifetime.count()));
 }
 
 /// The name in the extension of a ClientHello (RFC 6066, 3: a list of one), which OpenSSL has put together from its
@@ -366,7 +391,8 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
                                      SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA);
   SSL_CTX_clear_options(ctx.get(), SSL_OP_IGNORE_UNEXPECTED_EOF); // which would hide that data is cut
   SSL_CTX_set_mode(ctx.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                                  SSL_MODE_NO_AUTO_CHAIN); // the chain is the file's, not made anew each time
   if (options.ktls)
     SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
   else // one recv(2) takes a record and what follows it; the kernel's TLS hands out single records
@@ -394,6 +420,8 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
   if (!options.server_names.empty() || options.unknown_server_name == UnknownServerName::refuse)
     SSL_CTX_set_client_hello_cb(ctx.get(), &choose_by_name, this);
 }
+
+TLSContextState::~TLSContextState() = default;
 
 const TLSContextState* TLSContextState::find(std::string_view server_name) const {
   const std::string name = lower(server_name);
@@ -426,10 +454,14 @@ TLSOptions tls_server_options(std::string certificate_file, std::string key_file
   return options;
 }
 
-TLSOptions tls_client_options() { return {}; }
+TLSOptions tls_client_options() {
+  TLSOptions options;
+  options.session_cache_size = default_client_session_cache_size;
+  return options;
+}
 
 TLSOptions insecure_tls_client_options() {
-  TLSOptions options;
+  TLSOptions options = tls_client_options();
   options.insecure_skip_verification = true;
   return options;
 }

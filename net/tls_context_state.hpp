@@ -2,7 +2,7 @@
 //
 // tls_context_state.hpp: what is behind a TLSContext.
 //
-// Threads    Never changes after it is made, but for what OpenSSL guards itself (its session cache).
+// Threads    Never changes after it is made, but for what is guarded: OpenSSL's session cache, the sessions of a client.
 #pragma once
 
 #include <squall/net/tls_context.hpp>
@@ -24,8 +24,11 @@ struct OpenSSLDelete {
   }
 };
 
+class TLSSessions;
+
 struct TLSContextState {
   explicit TLSContextState(const TLSOptions& options);
+  ~TLSContextState();
   static const TLSContextState& of(const TLSContext& context) noexcept { return *context.state_; }
 
   /// The context of the name that a client asks for, this one for an unknown name, or nullptr to refuse it.
@@ -39,6 +42,7 @@ struct TLSContextState {
   TLSOptions options; ///< all of them, for TLSContext::reload
   std::unique_ptr<SSL_CTX, OpenSSLDelete<&SSL_CTX_free>> ctx;
   std::array<unsigned char, 16> session_id_context{}; ///< sessions of another context are not resumed
+  std::unique_ptr<TLSSessions> sessions; ///< that servers gave this client; or nothing: it keeps none
 };
 
 /// OpenSSL's first reason in this thread's error queue, which is emptied.

@@ -8,7 +8,9 @@
 
 #include "net/sigpipe_guard.hpp"
 #include "net/socket_transport.hpp"
+#include "net/tls_client_hello.hpp"
 #include "net/tls_context_state.hpp"
+#include "net/tls_sessions.hpp"
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -17,6 +19,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <stdexcept>
 
@@ -25,7 +28,6 @@ namespace squall {
 namespace {
 
 constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH; // RFC 8446, 5.1
-constexpr int records_per_read = 64; // each costs its decryption, however little is in it
 
 /// Before each call: what another connection left in this thread's error queue must not pass for an error of this one.
 /// The queue is nearly always empty, and to look is a tenth of emptying it.
@@ -33,6 +35,11 @@ void clear_errors() noexcept {
   if (ERR_peek_error() != 0)
     ERR_clear_error();
 }
+
+/// Bytes that one read may take from the socket beyond those that it was asked for. OpenSSL goes on until it has one of the
+/// application; a peer that sends records without any, or with one each, must not hold up the others of the loop.
+constexpr std::size_t overhead_of_a_read = record_size;
+constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
 using SslPtr = std::unique_ptr<SSL, OpenSSLDelete<&SSL_free>>;
 
@@ -103,9 +110,16 @@ private:
   IoResult outcome(int returned, Doing doing) noexcept;
   IoResult failed(Doing doing) noexcept;
   bool send_close_notify() noexcept;
+  void offer_session() noexcept;
+  void give_session_back() noexcept;
+  bool admits(const char* data, std::size_t size) noexcept;
 
   TLSContext context_;
+  std::string
+      server_; ///< of a client: whom it asks for; from the handshake on, where sessions are kept: under what
   SslPtr ssl_;
+  ClientHelloCheck client_hello_;  ///< of a server
+  std::size_t budget_ = unbounded; ///< bytes that may be taken from the socket now
   std::size_t retry_size_ = 0;   ///< of the write that OpenSSL has begun: the next must bring the same bytes
   std::optional<IoResult> held_; ///< an end or a failure that came behind bytes
   int error_ = 0;                ///< errno of the socket
@@ -155,8 +169,16 @@ int TLSTransport::bio_outcome(BIO* bio, const IoResult& result) noexcept {
 int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   auto& self = *static_cast<TLSTransport*>(BIO_get_app_data(bio));
   BIO_clear_retry_flags(bio);
+  if (self.budget_ == 0) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  const auto count = [&](int got) {
+    self.budget_ -= std::min(self.budget_, static_cast<std::size_t>(std::max(got, 0)));
+    return got;
+  };
   if (BIO_get_ktls_recv(bio)) // records come with their type, as a control message
-    return BIO_meth_get_read(BIO_s_socket())(bio, buffer, size);
+    return count(BIO_meth_get_read(BIO_s_socket())(bio, buffer, size));
   if (size <= 0)
     return 0;
   // Behind a read that gave something, a short read of a stream socket says that nothing is left (epoll(7)), which saves
@@ -165,9 +187,13 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   const IoResult result = skips ? IoResult::blocked()
                                 : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
   self.drained_ = result.status == IoResult::Status::done && result.size < static_cast<std::size_t>(size);
+  if (!self.handshaken_ && result.status == IoResult::Status::done && !self.admits(buffer, result.size)) {
+    ERR_raise(ERR_LIB_SSL, SSL_R_EXCESSIVE_MESSAGE_SIZE);
+    return -1;
+  }
   if (result.status == IoResult::Status::would_block)
     BIO_set_retry_read(bio);
-  return self.bio_outcome(bio, result);
+  return count(self.bio_outcome(bio, result));
 }
 
 int TLSTransport::bio_write(BIO* bio, const char* data, int size) {
@@ -185,6 +211,50 @@ int TLSTransport::bio_write(BIO* bio, const char* data, int size) {
   if (result.status == IoResult::Status::would_block)
     BIO_set_retry_write(bio);
   return self.bio_outcome(bio, result);
+}
+
+/// OpenSSL is about to get these bytes; false: it must not.
+bool TLSTransport::admits(const char* data, std::size_t size) noexcept {
+  switch (SSL_get_state(ssl_.get())) {
+  case TLS_ST_BEFORE:
+  case TLS_ST_SR_CLNT_HELLO:
+  case TLS_ST_EARLY_DATA: // behind a HelloRetryRequest the next ClientHello comes, else nothing that is in the clear
+    return context_.side() == TLSSide::client || client_hello_.admits({data, size});
+  default: // what comes now may be encrypted
+    client_hello_.stop();
+    return true;
+  }
+}
+
+// -- sessions of a client
+
+/// Resumes one, if the context has one of this server. Another port may be another server; a client that asks for no name
+/// has nothing but the address.
+void TLSTransport::offer_session() noexcept {
+  if (context_.side() == TLSSide::server || state().sessions == nullptr)
+    return;
+  try {
+    const Endpoint peer = peer_endpoint();
+    if (server_.empty() && peer.address.empty())
+      return;
+    server_ += '/' + (server_.empty() ? to_string(peer) : std::to_string(peer.port));
+    const SessionPtr session = state().sessions->take(server_);
+    if (session != nullptr)
+      static_cast<void>(SSL_set_session(ssl_.get(), session.get())); // without it the handshake is a full one
+    SSL_set_app_data(ssl_.get(), &server_);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+/// A session of TLS 1.2 may be resumed again, once it has worked. Of TLS 1.3 each connection gets new ones.
+void TLSTransport::give_session_back() noexcept {
+  if (SSL_get_app_data(ssl_.get()) == nullptr || SSL_session_reused(ssl_.get()) != 1 ||
+      SSL_version(ssl_.get()) >= TLS1_3_VERSION)
+    return;
+  try {
+    state().sessions->keep(server_, *SSL_get_session(ssl_.get()));
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 // -- making it
@@ -210,6 +280,7 @@ bool TLSTransport::set_server_name(const std::string& server_hostname) {
   if (state().options.side == TLSSide::server || (server_hostname.empty() && !checks))
     return true;
   const ServerName name = parse_server_name(server_hostname);
+  server_ = name.text;
   SSL* ssl = ssl_.get();
   ERR_clear_error();
   if (name.kind == ServerName::Kind::address) // no SNI for addresses: RFC 6066, 3
@@ -278,13 +349,20 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
 IoResult TLSTransport::handshake() noexcept {
   if (handshaken_)
     return IoResult::moved(0);
-  if (!std::exchange(begun_, true))
+  if (!begun_) {
+    // OpenSSL makes its buffers, 64 KiB, with its first call: not for who connects and says nothing.
+    if (context_.side() == TLSSide::server && !socket_api::has_input(fileno()))
+      return IoResult::blocked();
+    begun_ = true;
     BIO_set_fd(SSL_get_rbio(ssl_.get()), fileno(), BIO_NOCLOSE);
+    offer_session();
+  }
   clear_errors();
   const int done = SSL_do_handshake(ssl_.get());
   if (done != 1)
     return outcome(done, Doing::handshake);
   handshaken_ = true;
+  give_session_back();
   return IoResult::moved(0);
 }
 
@@ -292,8 +370,9 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
   if (held_)
     return *std::exchange(held_, std::nullopt);
   drained_ = false; // since then more may have come
+  budget_ = size + overhead_of_a_read;
   std::size_t total = 0;
-  for (int records = 0; total < size && records < records_per_read; ++records) {
+  while (total < size) {
     std::size_t count = 0;
     clear_errors();
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
@@ -306,19 +385,19 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
       continue;
     }
     skip_when_drained_ = false;
-    const IoResult result = outcome(done, Doing::reading);
+    IoResult result = outcome(done, Doing::reading);
+    result.yields = budget_ == 0 && result.status == IoResult::Status::would_block;
     if (total == 0)
       return result;
     IoResult moved = IoResult::moved(total);
+    moved.yields = result.yields;
     moved.more = result.status != IoResult::Status::would_block;
     if (moved.more && result.status != IoResult::Status::crossed)
       held_ = result;
     return moved;
   }
   skip_when_drained_ = false;
-  IoResult moved = IoResult::moved(total);
-  moved.more = true; // OpenSSL may hold records
-  return moved;
+  return IoResult::moved(total);
 }
 
 /// One record. Small pieces are joined for it, since each record costs its head, its tag and its send.
@@ -400,6 +479,7 @@ void TLSTransport::close_fd() noexcept {
   char byte;
   if (handshaken_ && !broken_) {
     ERR_clear_error();
+    budget_ = overhead_of_a_read;
     static_cast<void>(SSL_peek(ssl_.get(), &byte, 1));
     ERR_clear_error();
   }

@@ -11,6 +11,7 @@
 // Units      Sizes are bytes.
 #pragma once
 
+#include <squall/net/inherited_sockets.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
@@ -27,13 +28,22 @@
 
 namespace squall {
 
-/// What bind_sockets takes, for one entry of "listen".
+/// What to listen on, one entry of "listen": `inherited` where it is not empty, else `unix_path`, else an address.
 struct ListenOptions {
   std::string address = "127.0.0.1"; ///< an address or a host name; empty: every interface
   std::uint16_t port = 8888;         ///< 0: the system chooses
   BindOptions bind;                  ///< the keys "family", "backlog" and "reuse_port" of the same object
-  AcceptOptions accept;              ///< the key "tls" of the same object, or else that of the document
+  AcceptOptions
+      accept; ///< the key "tls" of the same object, or else that of the document, and "proxy_protocol"
+  std::string unix_path;     ///< the key "unix": as bind_unix_socket takes it, with the backlog of `bind`
+  std::uint32_t mode = 0600; ///< of the file of `unix_path`
+  std::string inherited;     ///< as select_inherited takes it
 };
+
+/// The sockets of an entry: bound, or selected among `inherited`.
+/// @throws as bind_sockets, bind_unix_socket or select_inherited
+std::vector<ListeningSocket> bind_sockets(const ListenOptions& entry,
+                                          const std::vector<InheritedSocket>& inherited);
 
 /// What set_log_level and set_log_format take.
 struct LogOptions {

@@ -11,9 +11,13 @@
 #include <squall/net/endpoint.hpp>
 #include <squall/net/errors.hpp>
 #include <squall/net/event_loop.hpp>
+#include <squall/net/inherited_sockets.hpp>
 #include <squall/net/io_stream.hpp>
+#include <squall/net/ip_network.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/pipe_io_stream.hpp>
+#include <squall/net/proxy_protocol.hpp>
+#include <squall/net/proxy_reader.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>

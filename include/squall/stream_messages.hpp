@@ -11,6 +11,7 @@
 
 #include <squall/net/endpoint.hpp>
 #include <squall/net/errors.hpp>
+#include <squall/net/proxy_reader.hpp>
 #include <squall/net/socket.hpp>
 #include <squall/net/stream_options.hpp>
 #include <squall/net/stream_requests.hpp>
@@ -155,6 +156,9 @@ struct AcceptOptions {
   /// They speak TLS. The handler starts at once, its reads and writes wait for the handshake, and
   /// IOStream::wait_for_handshake for its end. Empty: they do not.
   TLSContext tls = {};
+  /// They begin with a header of the PROXY protocol, in front of TLS; the handler's peer is the client that it tells.
+  /// nullopt: they do not.
+  std::optional<ProxyOptions> proxy_protocol = {};
 };
 
 /// Accepts from listening sockets; the listener closes them when it stops.
@@ -211,6 +215,7 @@ struct ListenerInfo {
   std::uint64_t connection_count = 0; ///< open now
   std::uint64_t accepted_count = 0;   ///< ever accepted
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
+  std::uint64_t refused_count = 0;    ///< closed before they had a handler: without a good PROXY header
 };
 
 // -- errors
@@ -504,7 +509,7 @@ typename Inspector::result_type inspect(Inspector& f, Listening& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
   return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
-           x.failed_count);
+           x.failed_count, x.refused_count);
 }
 
 } // namespace squall

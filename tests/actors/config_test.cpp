@@ -548,8 +548,10 @@ TEST(ConfigKeys, AnUnknownOneIsComparedWithThoseOfItsObject) {
   EXPECT_EQ(allowed_by(stream_with("no_delay", "1")), the_nearest("nodelay"));
   EXPECT_EQ(allowed_by(log_with("lvl", "1")), R"(one of "level", "format")");
   EXPECT_EQ(allowed_by(log_with("port", "1")), R"(one of "level", "format")");
-  EXPECT_EQ(allowed_by(listen_with("host", "1")),
-            R"(one of "address", "port", "family", "backlog", "reuse_port", "tls")");
+  EXPECT_EQ(
+      allowed_by(listen_with("host", "1")),
+      R"(one of "address", "port", "family", "backlog", "reuse_port", "unix", "mode", "inherited", "tls", )"
+      R"("proxy_protocol")");
   EXPECT_EQ(
       allowed_by(stream_with("x", "1")),
       R"(one of "max_buffer_size", "default_max_bytes", "read_chunk_size", "max_write_buffer_size", "write_high_water_mark", )"

@@ -29,7 +29,7 @@ EXAMPLES = ("echo_server", "actor_echo")
 DEADLINE = 20.0  # seconds, of one wait
 SCRIPT_DEADLINE = 55.0  # seconds, below the TIMEOUT in tests/CMakeLists.txt
 
-LISTENING_LINE = re.compile(r"listening on (\[[0-9a-f:.]+\]|[0-9.]+):([0-9]+)\n")
+LISTENING_LINE = re.compile(r"listening on (?:(\[[0-9a-f:.]+\]|[0-9.]+):([0-9]+)|unix:(.+))\n")
 PR_SET_PDEATHSIG = 1
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -128,6 +128,26 @@ def die_with_parent():
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+GIVE_SOCKETS = """
+import os, sys
+count = int(sys.argv[1])
+high = [os.dup2(int(fd), 100 + i) for i, fd in enumerate(sys.argv[3:3 + count])]
+for i, fd in enumerate(high):
+    os.dup2(fd, 3 + i)
+    os.close(fd)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES=sys.argv[2])
+os.execv(sys.argv[3 + count], sys.argv[3 + count:])
+"""
+
+
+def with_inherited(sockets, command):
+    """The command that starts `command` with named sockets, as systemd does (sd_listen_fds(3)); pass their fds."""
+    if not sockets:
+        return command
+    return [sys.executable, "-c", GIVE_SOCKETS, str(len(sockets)), ":".join(sockets),
+            *(str(given.fileno()) for given in sockets.values()), *command]
+
+
 class Server:
     """A running example.
 
@@ -139,14 +159,17 @@ class Server:
     example that reads no configuration gets `arguments` instead.
     """
 
-    def __init__(self, example, config=None, *, arguments=None, descriptor_limit=None, environment=None):
+    def __init__(self, example, config=None, *, arguments=None, descriptor_limit=None, hard_descriptor_limit=None,
+                 inherited=None, environment=None):
         self.example = example
         self.arguments = arguments
         self.config = {"listen": [{"address": "127.0.0.1", "port": 0}], **(config or {})}
         self.descriptor_limit = descriptor_limit  # the soft one
+        self.hard_descriptor_limit = hard_descriptor_limit  # both; a server cannot raise it
+        self.inherited = inherited or {}  # names and sockets, which it gets as systemd would give them
         self.environment = environment or {}
         self.process = None
-        self.addresses = []  # (host, port), in the order of the configuration
+        self.addresses = []  # (host, port) or the path of a unix socket, in the order of the configuration
         self.output = b""
 
     def __enter__(self):
@@ -217,8 +240,10 @@ class Server:
             json.dump(self.config, file)
         with open(self._path("log"), "wb") as log:
             self.process = subprocess.Popen(
-                [example_path(self.example), *(self.arguments or ["--config", file.name])], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=log, bufsize=0, env={**os.environ, **self.environment}, preexec_fn=self._prepare_child)
+                with_inherited(self.inherited, [example_path(self.example), *(self.arguments or ["--config", file.name])]),
+                pass_fds=[given.fileno() for given in self.inherited.values()], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=log, bufsize=0, env={**os.environ, **self.environment},
+                preexec_fn=self._prepare_child)
         self._read_addresses()
         if self.arguments:  # not by serve(), which handles SIGTERM before it prints
             wait_until(self._catches_sigterm, f"{self.example} handles SIGTERM")
@@ -233,6 +258,8 @@ class Server:
         if self.descriptor_limit is not None:
             _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptor_limit, hard))
+        if self.hard_descriptor_limit is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.hard_descriptor_limit,) * 2)
 
     def _read_addresses(self):
         for _ in self.config["listen"]:
@@ -242,7 +269,7 @@ class Server:
                 raise ChildProcessError(f"{self.example} ended with status {self.wait()} after {self.output!r}")
             if (match := LISTENING_LINE.fullmatch(line.decode())) is None:
                 raise ValueError(f"{self.example} printed {line!r} instead of where it listens")
-            self.addresses.append((match[1].strip("[]"), int(match[2])))
+            self.addresses.append(match[3] or (match[1].strip("[]"), int(match[2])))
 
     def _check_end(self):
         if self.process.returncode != 0:
@@ -264,14 +291,18 @@ class Server:
 
 def connect(address, *, receive_buffer=None):
     """A connected socket, whose calls have a deadline. A small `receive_buffer` soon shows the server a slow reader."""
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    if isinstance(address, str):
+        family = socket.AF_UNIX
+    else:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     client = socket.socket(family, socket.SOCK_STREAM)
     try:
         client.settimeout(DEADLINE)
         if receive_buffer is not None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client.connect(address)
+        if family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.connect(address.replace("@", "\0", 1) if isinstance(address, str) and address[0] == "@" else address)
     except BaseException:
         client.close()
         raise

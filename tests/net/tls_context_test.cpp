@@ -119,16 +119,17 @@ TEST(TLSContextTest, RefusesOptionsThatContradictEachOther) {
               {"handshake_timeout"});
   expect_says(changed(server_options(), [](auto& options) { options.session_lifetime = 0s; }),
               {"session_lifetime"});
+  expect_says(changed(client_options(),
+                      [](auto& options) { options.server_names["a"] = TLSContext{server_options()}; }),
+              {"server_names is for servers"});
   expect_says(changed(server_options(), [](auto& options) { options.server_names["a"] = TLSContext{}; }),
               {"server name \"a\""});
 }
 
-TEST(RuleC13, AnEmptyProtocolIsRefusedAndSessionsAreBounded) {
+TEST(RuleC13Options, AnEmptyProtocolIsRefused) {
   expect_says(changed(server_options(), [](auto& options) { options.alpn = {"h2", ""}; }), {"alpn"});
   expect_says(changed(server_options(), [](auto& options) { options.alpn = {std::string(256, 'x')}; }),
               {"alpn"});
-  expect_says(changed(client_options(), [](auto& options) { options.session_cache_size = 1; }),
-              {"for servers"});
 }
 
 TEST(TLSContextTest, IsTheSameOnlyAsItsCopies) {

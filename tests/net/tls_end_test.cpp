@@ -5,6 +5,8 @@
 #include "tests/net/tls_fixture.hpp"
 
 #include <csignal>
+#include <functional>
+#include <sys/ioctl.h>
 
 namespace squall {
 
@@ -221,21 +223,112 @@ TEST_F(RuleC2, AServerCannotRenegotiateEither) {
   client.cancel_read();
 }
 
-class RuleC21 : public TLSTest {};
+class RuleC21 : public TLSTest {
+protected:
+  RuleC21() : before_{std::signal(SIGPIPE, SIG_DFL)} {} // which would end the test run
+  ~RuleC21() override { std::signal(SIGPIPE, before_); }
 
-TEST_F(RuleC21, WritesToAPeerThatLeftRaiseNoSignal) {
-  const auto before = std::signal(SIGPIPE, SIG_DFL); // which would end the test run
-  for (int i = 0; i < 50; ++i) {
-    auto both = serve(server_context<TLSVersion::tls_1_3>());
+  void write_to_one_that_left(ToClient& both) {
     shake(both);
+    const linger at_once{1, 0}; // the close resets
+    ASSERT_EQ(::setsockopt(both.peer->socket().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
     both.peer->socket().reset();
     for (int writes = 0; writes < 20; ++writes) {
       static_cast<void>(both.stream.write(Bytes{"x"}));
       run_turns(loop, 1);
     }
-    both.stream.close();
+    EXPECT_TRUE(both.stream.closed());
   }
-  std::signal(SIGPIPE, before);
+
+private:
+  void (*before_)(int);
+};
+
+TEST_F(RuleC21, WritesToAPeerThatLeftRaiseNoSignal) {
+  for (int i = 0; i < 50; ++i) {
+    auto both =
+        serve(i % 2 == 0 ? server_context<TLSVersion::tls_1_2>() : server_context<TLSVersion::tls_1_3>());
+    write_to_one_that_left(both);
+  }
+}
+
+TEST_F(RuleC21, AlsoOfAStreamThatTurnedToTLS) {
+  for (int i = 0; i < 50; ++i) {
+    auto [ours, theirs] = make_tcp_pair();
+    ToClient both{IOStream{loop, std::move(ours)},
+                  std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
+    TestWait start{both.stream, StartTLS{true, server_context<TLSVersion::tls_1_3>()}};
+    write_to_one_that_left(both);
+    EXPECT_TRUE(start.succeeded());
+  }
+}
+
+/// Records that bring no byte, or one byte each, as fast as the connection takes them.
+class TLSFairness : public TLSTest {
+protected:
+  /// What `make` has OpenSSL send, `count` times over.
+  static std::string records(RawTLS& peer, int count, const std::function<void(SSL*)>& make) {
+    const MemoryBio memory{BIO_new(BIO_s_mem())};
+    BIO_up_ref(memory.get());
+    SSL_set0_wbio(peer.ssl(), memory.get());
+    for (int i = 0; i < count; ++i)
+      make(peer.ssl());
+    return text_of(memory);
+  }
+  static void send_key_update(SSL* ssl) {
+    SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
+    SSL_do_handshake(ssl);
+  }
+  static int waiting(const Socket& socket) {
+    int size = 0;
+    EXPECT_EQ(::ioctl(socket.fd(), FIONREAD, &size), 0);
+    return size;
+  }
+};
+
+TEST_F(TLSFairness, AFloodOfRecordsTakesNoMoreThanItsShareOfATurn) {
+  const std::vector<std::function<void(SSL*)>> floods = {&send_key_update,
+                                                         [](SSL* ssl) { SSL_write(ssl, "x", 1); }};
+  for (const auto& flood : floods) {
+    auto [ours, theirs] = make_tcp_pair();
+    const Socket ours_too{::dup(ours.fd())};
+    ToClient both{IOStream{loop, std::move(ours), server_context<TLSVersion::tls_1_3>()},
+                  std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
+    shake(both);
+    std::string bytes = records(*both.peer, 12'000, flood);
+    TestRead read{both.stream, ReadUntil{"\n"}};
+    run_turns(loop, 2);
+    const auto fill = [&] {
+      const ssize_t sent = ::send(both.peer->socket().fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
+    };
+    fill();
+    ASSERT_TRUE(run_until([&] {
+      const int before = waiting(ours_too);
+      loop.run_once();
+      const int taken = before - waiting(ours_too);
+      EXPECT_LE(taken, 128 * 1024) << "of " << before;
+      const bool more = !bytes.empty();
+      fill();
+      return !more && waiting(ours_too) == 0;
+    }));
+    EXPECT_FALSE(both.stream.closed());
+    both.stream.cancel_read();
+  }
+}
+
+TEST_F(TLSFairness, ReadsGoOnBehindAFlood) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  shake(both);
+  std::string bytes = records(*both.peer, 4'000, &send_key_update);
+  bytes += records(*both.peer, 1, [](SSL* ssl) { SSL_write(ssl, "line\n", 5); });
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  ASSERT_TRUE(run_until([&] {
+    const ssize_t sent = ::send(both.peer->socket().fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
+    return read.answered();
+  }));
+  EXPECT_EQ(read.text(), "line\n");
 }
 
 class KernelTLS : public TLSTest {};

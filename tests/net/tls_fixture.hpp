@@ -7,6 +7,7 @@
 #include <squall/net/log.hpp>
 
 #include <dirent.h>
+#include <malloc.h>
 
 namespace squall::testing_support {
 
@@ -21,6 +22,17 @@ inline int descriptor_count() {
     ++count;
   return count;
 }
+
+/// Bytes of the heap that are in use; sanitizers have a heap of their own, which this does not see.
+inline std::size_t heap_in_use() {
+  const struct mallinfo2 heap = ::mallinfo2();
+  return heap.uordblks + heap.hblkhd;
+}
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool measures_heap = false;
+#else
+inline constexpr bool measures_heap = true;
+#endif
 
 class TLSTest : public testing::Test {
 protected:

@@ -29,7 +29,7 @@
 // | test_inline_read_error                      | AnErrorInsideTheCallIsItsOutcome (Tornado throws it)              |
 // | test_async_read_error_logging               | AnErrorOfAPendingReadIsLoggedOnce                                 |
 // | test_future_write                           | PairTest.AnswersEveryWriteOfTenProducers                          |
-// | test_typed_memoryview                       | none: Bytes has no elements                                       |
+// | test_typed_memoryview                       | TornadoTLS.AViewOfWideElementsIsWrittenByItsBytes                 |
 // | TestStreamBuffer.test_small, .test_large    | TheWriteQueueGivesWhatWasAppended,                                |
 // |                                             | WriteQueue.BehavesLikeAStringWhateverIsDoneToIt                   |
 // | test_connection_closed, test_read_until_... | TornadoClient (tornado_client_test.cpp), and all else that        |

@@ -5,10 +5,12 @@
 // Threads    The loop's.
 // Ownership  Shares the listening socket; stopping does not close it. Stop it before
 //            ListeningSocket::close(), which frees the descriptor's number for others.
-// Fairness   At most 16 connections a turn, then the loop's other work has its turn.
+// Fairness   At most `accepts_per_turn` connections a turn, then the loop's other work has its turn.
 // Errors     An accept that fails for one connection (ECONNABORTED and its kin, accept(2)) costs that
-//            connection. When the process or the system is out of descriptors or memory, accepting pauses for
-//            100 ms at a time: connections wait in the kernel, and the log says which limit to raise.
+//            connection. When the process or the system is out of descriptors or memory, connections wait in the
+//            kernel, and the log says which limit to raise, at most once a second. Accepting goes on when the
+//            process closes a Socket, and looks by itself after 5 ms, then after twice that, up to 100 ms. No error
+//            ends accepting but that of a socket that listens no more.
 #pragma once
 
 #include <squall/net/endpoint.hpp>
@@ -17,9 +19,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <optional>
 
 namespace squall {
 
+class DescriptorWait;
 namespace socket_api {
 struct Accepted;
 }
@@ -30,12 +35,15 @@ public:
   /// What it throws is logged and costs the connection.
   using OnAccept = std::function<void(Socket connection, Endpoint peer)>;
 
+  static constexpr int default_accepts_per_turn = 16;
+
   /// Accepts from now on. @throws std::system_error when the loop cannot watch the socket; EBADF when it is
-  /// closed
-  Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept);
+  /// closed; std::invalid_argument for less than one accept a turn
+  Acceptor(EventLoop& loop, ListeningSocket socket, OnAccept on_accept,
+           int accepts_per_turn = default_accepts_per_turn);
   Acceptor(const Acceptor&) = delete;
   Acceptor& operator=(const Acceptor&) = delete;
-  ~Acceptor() { stop(); }
+  ~Acceptor();
 
   /// Ends accepting, also from inside on_accept. The socket stays open. Doing it twice is harmless.
   void stop() noexcept;
@@ -49,14 +57,28 @@ private:
   void accept_batch();
   void hand_over(socket_api::Accepted accepted);
   void pause(int error);
+  void resume();
+  void tell_pause(int error);
 
   EventLoop& loop_;
   ListeningSocket socket_;
   OnAccept on_accept_;
+  const int accepts_per_turn_;
   Timer resume_timer_;
-  std::uint64_t turn_ = 0; ///< of the loop, when the last batch was accepted
-  TimePoint paused_{};     ///< when it last had to pause
+  std::unique_ptr<DescriptorWait> descriptor_wait_;
+  Duration pause_time_{};         ///< of the last pause; zero once a connection was accepted
+  std::uint64_t turn_ = 0;        ///< of the loop, when the last batch was accepted
+  std::optional<TimePoint> told_; ///< when the log was last told of a pause
   bool stopped_ = false;
 };
+
+/// Calls `on_accept` with each connection, as Tornado's add_accept_handler: an Acceptor that lives as long as what is
+/// returned, or a copy of it.
+/// @returns the remover: a call ends accepting, also from inside `on_accept`, and leaves the socket open. Doing it twice
+///          is harmless, dropping it does the same. Threads: the loop's. It must not outlive the loop.
+/// @throws as Acceptor
+[[nodiscard]] std::function<void()>
+add_accept_handler(EventLoop& loop, ListeningSocket socket, Acceptor::OnAccept on_accept,
+                   int accepts_per_turn = Acceptor::default_accepts_per_turn);
 
 } // namespace squall

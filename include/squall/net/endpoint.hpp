@@ -24,11 +24,20 @@ struct Endpoint {
   Endpoint(std::string address_, std::uint16_t port_, AddressFamily family_)
       : address{std::move(address_)}, port{port_}, family{family_} {}
 
-  std::string address;    ///< "127.0.0.1", "::1", a path; empty for an unnamed unix peer
+  std::string
+      address; ///< "127.0.0.1", "::1", a path, "@name" (abstract, unix(7)); empty for an unnamed unix peer
   std::uint16_t port = 0; ///< 0 for unix sockets
   AddressFamily family = AddressFamily::unspec;
 
   friend bool operator==(const Endpoint&, const Endpoint&) = default;
+};
+
+/// Who is at the other end of a unix socket, as the system saw it when the peer connected (SO_PEERCRED, unix(7)).
+struct PeerCredentials {
+  std::int32_t pid = 0;  ///< 0 where the peer is outside of our namespace of processes
+  std::uint32_t uid = 0; ///< effective
+  std::uint32_t gid = 0; ///< effective
+  friend bool operator==(const PeerCredentials&, const PeerCredentials&) = default;
 };
 
 /// "127.0.0.1:8888", "[::1]:8888", "unix:/run/x.sock", or "unknown" for an empty endpoint.

@@ -336,6 +336,8 @@ public:
   /// @throws std::system_error (getsockname)
   [[nodiscard]] Endpoint local_endpoint() const;
   [[nodiscard]] Endpoint peer_endpoint() const;
+  /// Of the peer of a unix socket; nothing on other and on closed streams.
+  [[nodiscard]] std::optional<PeerCredentials> peer_credentials() const noexcept;
 
   /// TCP_NODELAY. Does nothing where there is no such thing, and on a closed stream.
   void set_nodelay(bool value) noexcept;

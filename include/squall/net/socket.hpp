@@ -6,7 +6,7 @@
 //            threads; who closes it makes sure that no other thread accepts from it just then (a listener
 //            that has answered Stop does not): the number of a closed descriptor may be given out again.
 // Ownership  Socket owns its descriptor alone. ListeningSocket shares it: the descriptor closes with close(),
-//            or when the last copy goes.
+//            or when the last copy goes; the file of bind_unix_socket goes with it.
 #pragma once
 
 #include <squall/net/endpoint.hpp>
@@ -45,6 +45,8 @@ struct BindOptions {
   bool reuse_port = false; ///< SO_REUSEPORT: several sockets share the port, see socket(7)
 };
 
+struct UnixOptions;
+
 /// A bound, listening, non-blocking socket; copies share it.
 class ListeningSocket {
 public:
@@ -60,12 +62,13 @@ public:
   /// The bound address with the real port (where 0 was asked for, the one that the system chose).
   [[nodiscard]] const Endpoint& local_endpoint() const noexcept;
 
-  /// Closes the descriptor for every copy; further calls do nothing.
+  /// Closes the descriptor for every copy, and removes the file that bind_unix_socket made; further calls do nothing.
   void close() noexcept;
 
   friend bool operator==(const ListeningSocket&, const ListeningSocket&) noexcept = default;
 
 private:
+  friend ListeningSocket bind_unix_socket(const std::string&, const UnixOptions&);
   struct Shared;
   std::shared_ptr<Shared> shared_;
 };
@@ -81,5 +84,27 @@ private:
 /// @throws std::invalid_argument for a backlog outside of 1 to 65535 or an address with a NUL byte.
 std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string& address = {},
                                           const BindOptions& options = {});
+
+/// What bind_unix_socket takes beyond the path.
+struct UnixOptions {
+  std::uint32_t mode =
+      0600;          ///< permission bits of the file, at most 0777; to connect takes the right to write
+  int backlog = 128; ///< as BindOptions::backlog
+};
+
+/// Binds and listens on a unix socket, as Tornado's bind_unix_socket. "@name" is an abstract name (unix(7)): it has
+/// no file, so `mode` means nothing, and any process of the network namespace may connect; look at
+/// IOStream::peer_credentials.
+///
+/// The file has `mode`, whatever the umask, before anybody can connect (rule of CVE-2023-45145). A socket file on
+/// which nobody answers is replaced; one that answers, a symbolic link and any other file are left alone. Two
+/// servers that start at the same time do not replace each other where they may read the directory (flock(2)).
+/// close(), and the end of the last copy, remove the file, if it still is the one that was made here and this is the
+/// process that made it.
+/// @throws std::system_error naming the path: EADDRINUSE when somebody listens there, EEXIST when what is there is no
+///         socket, EACCES, ENOENT and other errors of the system; nothing is left behind
+/// @throws std::invalid_argument for a path that is empty, has a NUL byte or more than 107 bytes (unix(7)), for a mode
+///         above 0777 and for a backlog outside of 1 to 65535
+ListeningSocket bind_unix_socket(const std::string& path, const UnixOptions& options = {});
 
 } // namespace squall

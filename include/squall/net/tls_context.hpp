@@ -6,12 +6,13 @@
 //   squall::TLSContext client{squall::tls_client_options()};
 //
 // What holds without being asked for: TLS 1.2 and 1.3 only; ciphers with forward secrecy and authenticated encryption
-// only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its server, against subject alternative names only (RFC 6125, RFC
-// 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929). Only what has
-// "insecure" in its name turns verification off.
+// only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its server,
+// against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a
+// ClientHello of more than 16 KiB ("excessive message size"), however it is cut, before it makes room for it
+// (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
 //
-// Threads    A context never changes; any thread may use it. To change a certificate make a new context: connections
-//            keep the one they began with.
+// Threads    A context never changes, but for the sessions that it keeps, which it guards; any thread may use it. To
+//            change a certificate make a new context: connections keep the one they began with.
 // Ownership  TLSContext is a handle; copies share what is behind it.
 // Errors     The constructor throws TLSError for what OpenSSL refuses, with the file, its reason and what to do, and
 //            std::invalid_argument for options that contradict each other.
@@ -46,6 +47,9 @@ enum class UnknownServerName : std::uint8_t {
 };
 
 inline constexpr std::chrono::milliseconds default_handshake_timeout{10'000};
+
+/// Of tls_client_options(); about 2 KiB each, and what the certificates of their servers need.
+inline constexpr std::size_t default_client_session_cache_size = 256;
 
 struct TLSContextState;
 
@@ -112,11 +116,16 @@ struct TLSOptions {
   /// others; one that offers none is served.
   std::vector<std::string> alpn;
 
-  // -- resumption: a returning client saves a handshake. Servers only. Off while client_certificates asks for any, so
-  // -- that each connection is verified against the present rules (CVE-2022-21654, CVE-2025-23419)
+  // -- resumption: a returning client saves the certificates of a handshake, and their verification. So a session is never
+  // -- one of another context: whoever stops trusting someone makes a new context, and no session outlives that. A server
+  // -- resumes none while client_certificates asks for any (CVE-2022-21654, CVE-2025-23419)
 
-  bool session_tickets = true; ///< the client keeps the session, encrypted with a key of this context only
-  /// Sessions of TLS 1.2 without tickets that the server keeps; 0: none (CVE-2024-2511). The oldest make room.
+  /// Servers only: the client keeps the session, encrypted with a key of this context only.
+  bool session_tickets = true;
+  /// Sessions that this side keeps; the oldest make room; 0: none. Of a client those that servers gave it, at most 16 of
+  /// each server (name and port): tls_client_options() sets default_client_session_cache_size. Each is offered once, and
+  /// only to the server that gave it; none whose certificate has expired. Of a server those of clients of TLS 1.2 that
+  /// know no tickets (CVE-2024-2511).
   std::size_t session_cache_size = 0;
   std::chrono::seconds session_lifetime{7200}; ///< 1 s to 7 days (RFC 8446, 4.6.1)
 
@@ -145,7 +154,7 @@ inline constexpr const char* tls_ciphers_2026 =
 /// A server with this certificate chain and key, both files in PEM.
 [[nodiscard]] TLSOptions tls_server_options(std::string certificate_file, std::string key_file);
 
-/// A client that verifies its server against the system's authorities.
+/// A client that verifies its server against the system's authorities, and resumes sessions.
 [[nodiscard]] TLSOptions tls_client_options();
 
 /// A client that verifies nothing, for tests and for certificates that are checked in another way.

@@ -27,7 +27,7 @@ struct TLSInfo {
   std::string cipher;      ///< OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
   std::string server_name; ///< that the client asked for (SNI, RFC 6066), as the client wrote it; or empty
   std::string alpn;        ///< the protocol that was chosen (RFC 7301), or empty
-  bool resumed = false;    ///< the handshake resumed a session of an earlier one
+  bool resumed = false;    ///< the handshake resumed a session of an earlier one, with the same context
   bool ktls_send = false;  ///< the kernel encrypts; see TLSOptions::ktls
   bool ktls_receive = false;
   /// What the peer sent: its own certificate first. Empty where it sent none, which a context that verifies allows to

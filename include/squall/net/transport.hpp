@@ -49,8 +49,11 @@ struct IoResult {
   int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
-  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end, an error or more behind them.
+  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them.
   bool more = false;
+  /// Of a read that was done or would block: there is more, but this had enough of the turn; the stream goes on in the
+  /// next one.
+  bool yields = false;
 
   static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
   static IoResult blocked() noexcept { return {Status::would_block}; }
@@ -138,6 +141,10 @@ public:
   /// Our address and the peer's; empty where there is no such thing.
   [[nodiscard]] virtual Endpoint local_endpoint() const { return {}; }
   [[nodiscard]] virtual Endpoint peer_endpoint() const { return {}; }
+  /// Who is at the other end; nothing where the system does not tell.
+  [[nodiscard]] virtual std::optional<PeerCredentials> peer_credentials() const noexcept {
+    return std::nullopt;
+  }
 
   /// Starts and stops telling `watcher` of readiness, edge-triggered. @throws std::system_error
   virtual void watch(EventLoop& loop, Watcher& watcher) { loop.watch(fileno(), watcher); }
