@@ -209,6 +209,19 @@ void use_ciphers(SSL_CTX& ctx, const TLSOptions& options) {
     fail("ciphersuites is " + quoted(options.ciphersuites), "`openssl ciphers -s -tls1_3` shows the names");
 }
 
+/// Elliptic curves only, with a post-quantum hybrid where OpenSSL has one (from 3.5 on). In its own list are finite fields,
+/// where a client makes the server compute a hundred times longer for next to nothing (CVE-2002-20001).
+void use_groups(SSL_CTX& ctx) {
+  for (const char* groups :
+       {"*X25519MLKEM768:*X25519:P-256:X448:P-384:P-521", "X25519:P-256:X448:P-384:P-521",
+        "P-256:P-384:P-521"}) // the last where FIPS 140 is enforced
+    if (SSL_CTX_set1_groups_list(&ctx, groups) == 1) {
+      ERR_clear_error(); // what the lists before it left
+      return;
+    }
+  fail("OpenSSL knows no elliptic curve for key exchange", "check its configuration (openssl.cnf)");
+}
+
 /// The names in their form on the wire: each behind its length (RFC 7301).
 std::string to_wire(const std::vector<std::string>& protocols) {
   std::string wire;
@@ -384,12 +397,15 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
     SSL_CTX_set_options(ctx.get(), SSL_OP_ENABLE_KTLS);
   else // one recv(2) takes a record and what follows it; the kernel's TLS hands out single records
     SSL_CTX_set_read_ahead(ctx.get(), 1);
-  if (SSL_CTX_get_security_level(ctx.get()) < 2) // keys of 112 bits of security, as Debian has it
-    SSL_CTX_set_security_level(ctx.get(), 2);
   if (SSL_CTX_set_min_proto_version(ctx.get(), to_openssl(options.min_version)) != 1 ||
       SSL_CTX_set_max_proto_version(ctx.get(), to_openssl(options.max_version)) != 1)
     fail("cannot set min_version and max_version", "check OpenSSL's configuration (openssl.cnf)");
   use_ciphers(*ctx, options);
+  // Keys of 112 bits of security, as Debian has it. Behind the ciphers, which may say "@SECLEVEL=0": that would allow
+  // those without certificates, and so turn the verification off.
+  if (SSL_CTX_get_security_level(ctx.get()) < 2)
+    SSL_CTX_set_security_level(ctx.get(), 2);
+  use_groups(*ctx);
   use_own_certificate(*ctx, options);
   use_authorities(*ctx, options);
   use_protocols(*ctx, *this);

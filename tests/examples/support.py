@@ -79,10 +79,21 @@ def wait_until(condition, what):
 # -- programs ----------------------------------------------------------------------------------------------------------
 
 
+def check_installed(program):
+    if shutil.which(program) is None:
+        raise FileNotFoundError(f"{program} is not installed: run scripts/install-packages test")
+
+
+def popen(command):
+    """Starts a program that talks; its output and its errors are one pipe of bytes."""
+    check_installed(command[0])
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0,
+                            preexec_fn=die_with_parent)
+
+
 def run(command, **options):
     """Runs a program to its end; its output is bytes."""
-    if shutil.which(command[0]) is None:
-        raise FileNotFoundError(f"{command[0]} is not installed: run scripts/install-packages test")
+    check_installed(command[0])
     options.setdefault("stdin", None if "input" in options else subprocess.DEVNULL)
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=DEADLINE, **options)
 
@@ -144,12 +155,14 @@ class Server:
             client = connect(server.address)
 
     `config` is its configuration; without "listen" it listens on any port of 127.0.0.1. Leaving the block ends the
-    server by SIGTERM, unless it has ended, and expects status 0 and nothing on standard output but where it listens.
+    server by SIGTERM, unless it has ended, and expects status 0 and nothing on standard output but where it listens. An
+    example that reads no configuration gets `arguments` instead.
     """
 
-    def __init__(self, example, config=None, *, descriptor_limit=None, hard_descriptor_limit=None, inherited=None,
-                 environment=None):
+    def __init__(self, example, config=None, *, arguments=None, descriptor_limit=None, hard_descriptor_limit=None,
+                 inherited=None, environment=None):
         self.example = example
+        self.arguments = arguments
         self.config = {"listen": [{"address": "127.0.0.1", "port": 0}], **(config or {})}
         self.descriptor_limit = descriptor_limit  # the soft one
         self.hard_descriptor_limit = hard_descriptor_limit  # both; a server cannot raise it
@@ -227,11 +240,18 @@ class Server:
             json.dump(self.config, file)
         with open(self._path("log"), "wb") as log:
             self.process = subprocess.Popen(
-                with_inherited(self.inherited, [example_path(self.example), "--config", file.name]),
+                with_inherited(self.inherited, [example_path(self.example), *(self.arguments or ["--config", file.name])]),
                 pass_fds=[given.fileno() for given in self.inherited.values()], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=log, bufsize=0, env={**os.environ, **self.environment},
                 preexec_fn=self._prepare_child)
         self._read_addresses()
+        if self.arguments:  # not by serve(), which handles SIGTERM before it prints
+            wait_until(self._catches_sigterm, f"{self.example} handles SIGTERM")
+
+    def _catches_sigterm(self):
+        with open(f"/proc/{self.pid}/status", encoding="ascii") as file:
+            caught = next(int(line.split()[1], 16) for line in file if line.startswith("SigCgt:"))
+        return caught >> (signal.SIGTERM - 1) & 1 == 1
 
     def _prepare_child(self):
         die_with_parent()

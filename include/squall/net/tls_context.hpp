@@ -6,8 +6,8 @@
 //   squall::TLSContext client{squall::tls_client_options()};
 //
 // What holds without being asked for: TLS 1.2 and 1.3 only; ciphers with forward secrecy and authenticated encryption
-// only; a client verifies the chain and the name of its server, against subject alternative names only (RFC 6125, RFC
-// 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a
+// only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its server,
+// against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a
 // ClientHello of more than 16 KiB ("excessive message size"), however it is cut, before it makes room for it
 // (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
 //
