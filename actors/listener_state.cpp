@@ -3,28 +3,7 @@
 // listener_state.cpp
 #include "actors/listener_state.hpp"
 
-#include <arpa/inet.h>
-#include <array>
-
 namespace squall {
-
-std::optional<ClientNetwork> ClientNetwork::of(const Endpoint& peer) {
-  std::array<unsigned char, 16> bytes{};
-  const auto number = [&](std::size_t begin, std::size_t end) {
-    std::uint64_t value = 0;
-    for (std::size_t i = begin; i < end; ++i)
-      value = value << 8U | bytes[i];
-    return value;
-  };
-  if (inet_pton(AF_INET, peer.address.c_str(), bytes.data()) == 1)
-    return ClientNetwork{AddressFamily::ipv4, number(0, 4)};
-  const std::string address = peer.address.substr(0, peer.address.find('%')); // without its zone
-  if (inet_pton(AF_INET6, address.c_str(), bytes.data()) != 1)
-    return std::nullopt;
-  if (number(0, 8) == 0 && number(8, 12) == 0xffff) // RFC 4291, 2.5.5.2
-    return ClientNetwork{AddressFamily::ipv4, number(12, 16)};
-  return ClientNetwork{AddressFamily::ipv6, number(0, 8)};
-}
 
 struct ListenerState::Place {
   Place(std::shared_ptr<ListenerState> of, std::optional<ClientNetwork> from)

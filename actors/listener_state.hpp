@@ -7,9 +7,9 @@
 #pragma once
 
 #include <squall/net/endpoint.hpp>
+#include <squall/net/ip_network.hpp>
 
 #include <atomic>
-#include <compare>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -18,17 +18,6 @@
 #include <optional>
 
 namespace squall {
-
-/// Whose connections are counted together: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has.
-struct ClientNetwork {
-  AddressFamily family;
-  std::uint64_t prefix;
-
-  /// None for a unix socket. An IPv4 address in IPv6 clothes (::ffff:192.0.2.1) is an IPv4 address.
-  static std::optional<ClientNetwork> of(const Endpoint& peer);
-
-  friend auto operator<=>(const ClientNetwork&, const ClientNetwork&) = default;
-};
 
 struct ListenerState : std::enable_shared_from_this<ListenerState> {
   std::atomic<std::uint64_t> open{0}; ///< connections whose actor lives

@@ -129,7 +129,9 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
   }
   if (drain_timeout > std::chrono::milliseconds::zero()) {
     const Drained drained = server.drain(drain_timeout);
-    log_event(LogLevel::info, "drained", "the server has drained",
+    log_event(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
+              drained.cut > 0 ? "the time for draining was over; what was left is cut"
+                              : "the server has drained",
               {{"finished", std::to_string(drained.finished)},
                {"idle", std::to_string(drained.idle)},
                {"cut", std::to_string(drained.cut)}});

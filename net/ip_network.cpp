@@ -66,4 +66,23 @@ bool IPNetwork::contains(const Endpoint& endpoint) const noexcept {
   return address->family == family_ && same_prefix(address->bytes.data(), bytes_.data(), prefix_);
 }
 
+std::optional<ClientNetwork> ClientNetwork::of(const Endpoint& peer) noexcept {
+  const std::string_view text = peer.address;
+  const auto address =
+      socket_api::parse_address(text.substr(0, text.find('%'))); // a scope (RFC 4007) is no part of it
+  if (!address)
+    return std::nullopt;
+  const auto number = [&](std::size_t begin, std::size_t end) {
+    std::uint64_t value = 0;
+    for (std::size_t i = begin; i < end; ++i)
+      value = value << 8U | address->bytes[i];
+    return value;
+  };
+  if (address->family == AddressFamily::ipv4)
+    return ClientNetwork{AddressFamily::ipv4, number(0, 4)};
+  if (number(0, 8) == 0 && number(8, 12) == 0xffff) // RFC 4291, 2.5.5.2
+    return ClientNetwork{AddressFamily::ipv4, number(12, 16)};
+  return ClientNetwork{AddressFamily::ipv6, number(0, 8)};
+}
+
 } // namespace squall

@@ -34,9 +34,9 @@ protected:
 TEST_F(LimitsTest, AsManyAsTheLimitAreServedAndTheNextWaitsInTheKernel) {
   const Endpoint server = listen_under({.max_connections = 2});
   Client first{server};
-  Client second{server};
   EXPECT_TRUE(served(first));
-  EXPECT_FALSE(info().pause_count > 0 && info().connection_count < 2) << "one below is no reason";
+  EXPECT_EQ(info().pause_count, 0U) << "one below is no reason";
+  Client second{server};
   EXPECT_TRUE(served(second));
   Client third{server}; // the kernel accepts it
   third.send("hello\n");
@@ -56,7 +56,6 @@ TEST_F(LimitsTest, ManyWhoWaitAreServedOneAfterTheOther) {
     clients.emplace_back(server).send("hello\n");
   for (Client& client : clients) {
     EXPECT_EQ(client.receive_line(), "hello\n");
-    EXPECT_LE(info().connection_count, 1U);
     client.close();
   }
   wait_for_no_connection();

@@ -155,12 +155,12 @@ class Server:
             client = connect(server.address)
 
     `config` is its configuration; without "listen" it listens on any port of 127.0.0.1. Leaving the block ends the
-    server by SIGTERM, unless it has ended, and expects status 0 and nothing on standard output but where it listens. An
+    server by SIGTERM, unless it has ended, and expects status 0, or `expected_status`, and nothing on standard output but where it listens. An
     example that reads no configuration gets `arguments` instead.
     """
 
     def __init__(self, example, config=None, *, arguments=None, descriptor_limit=None, hard_descriptor_limit=None,
-                 inherited=None, environment=None):
+                 inherited=None, environment=None, expected_status=0):
         self.example = example
         self.arguments = arguments
         self.config = {"listen": [{"address": "127.0.0.1", "port": 0}], **(config or {})}
@@ -168,6 +168,7 @@ class Server:
         self.hard_descriptor_limit = hard_descriptor_limit  # both; a server cannot raise it
         self.inherited = inherited or {}  # names and sockets, which it gets as systemd would give them
         self.environment = environment or {}
+        self.expected_status = expected_status
         self.process = None
         self.addresses = []  # (host, port) or the path of a unix socket, in the order of the configuration
         self.output = b""
@@ -272,8 +273,9 @@ class Server:
             self.addresses.append(match[3] or (match[1].strip("[]"), int(match[2])))
 
     def _check_end(self):
-        if self.process.returncode != 0:
-            raise ChildProcessError(f"{self.example} ended with status {self.process.returncode}, not 0")
+        if self.process.returncode != self.expected_status:
+            raise ChildProcessError(f"{self.example} ended with status {self.process.returncode}, "
+                                    f"not {self.expected_status}")
         if self.output.count(b"\n") != len(self.addresses) or not self.output.endswith(b"\n"):
             raise ValueError(f"more on standard output than the addresses: {self.output!r}")
 

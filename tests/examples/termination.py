@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # termination.py: SIGTERM and SIGINT end a server with status 0, and soon, whatever its clients do.
+import re
 import signal
 import socket
 import time
@@ -10,7 +11,9 @@ import support
 
 MEBI = 1 << 20
 SOON = 2.0  # seconds; what users are promised, and more than ten times what the end takes on a busy machine
-CONFIG = {"stream": {"linger_timeout": "1h"}}  # an end that waited for a client would wait for that long
+# An end that waited for a client would wait for an hour, but for the time of draining.
+CONFIG = {"stream": {"linger_timeout": "1h"}, "drain_timeout": "100ms"}
+DRAINED = re.compile(r'drained: .* finished="(\d+)" idle="(\d+)" cut="(\d+)"')
 
 
 @support.for_each_example
@@ -86,6 +89,40 @@ class Termination:
         for number in [signal.SIGTERM, signal.SIGINT] * 5:
             with self.start() as server:
                 self.assert_ends_soon(server, number)
+
+    # -- draining --
+
+    def test_a_request_that_has_begun_is_finished(self):
+        with support.Server(self.example, {"drain_timeout": "1h", "log": {"level": "debug"}}) as server:
+            idle = self.idle_client(server)
+            busy = self.client_in_mid_line(server)
+            server.send_signal(signal.SIGTERM)
+            support.wait_for_end(idle)
+            busy.sendall(b"f\n")
+            self.assertEqual(support.receive_exactly(busy, 5), b"half\n")
+            support.wait_for_end(busy)
+            self.assertEqual(server.wait(), 0)
+            self.assertEqual(DRAINED.search(server.log()).groups(), ("0", "2", "0"))
+
+    def test_a_second_signal_ends_it_at_once(self):
+        for number in signal.SIGTERM, signal.SIGINT:
+            with self.subTest(number.name), support.Server(
+                    self.example, {"drain_timeout": "1h"}, expected_status=-number) as server:
+                busy = self.client_in_mid_line(server)
+                server.send_signal(signal.SIGTERM)
+                support.wait_until(lambda: self.refuses(server), "the server accepts no more")
+                began = time.monotonic()
+                time.sleep(0.2)  # sooner it would pass for the same signal, sent to the group as well
+                self.assertEqual(server.stop(number), -number)
+                self.assertLess(time.monotonic() - began, SOON)
+                support.wait_for_end(busy)
+
+    def refuses(self, server):
+        try:
+            socket.create_connection(server.address).close()
+        except ConnectionRefusedError:
+            return True
+        return False
 
     def test_several_signals_at_once(self):
         for _ in range(3):

@@ -8,7 +8,9 @@
 #include <squall/net/endpoint.hpp>
 
 #include <array>
+#include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -33,6 +35,17 @@ private:
   AddressFamily family_ = AddressFamily::unspec;
   std::array<std::uint8_t, 16> bytes_{}; ///< of an IPv4 address, the first four
   unsigned prefix_ = 0;                  ///< bits
+};
+
+/// Whose connections count together: an IPv4 address, or the /64 of an IPv6 address, which one subscriber has.
+struct ClientNetwork {
+  AddressFamily family;
+  std::uint64_t prefix; ///< its bits, as a number
+
+  /// None for a unix socket. An IPv4 address in its IPv6 form (::ffff:192.0.2.1) is an IPv4 address.
+  static std::optional<ClientNetwork> of(const Endpoint& peer) noexcept;
+
+  friend auto operator<=>(const ClientNetwork&, const ClientNetwork&) = default;
 };
 
 } // namespace squall
