@@ -73,7 +73,10 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     send_unsent(flush_for ? bytes_per_turn : most_at_close); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
   const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
-  if (!broken && owes && !nothing_left && transport_ != nullptr && link_ != LinkState::unconnected)
+  const bool goodbye_waits =
+      !broken && reason != CloseReason::shutting_down && unsent_.empty() && !say_goodbye();
+  const bool lingers = (owes && !nothing_left) || goodbye_waits;
+  if (!broken && lingers && transport_ != nullptr && link_ != LinkState::unconnected)
     begin_linger(flush_for);
   else
     release_transport();
@@ -109,8 +112,10 @@ void StreamCore::fail(const IoResult& result, const char* what) {
 
 /// Keeps the transport to send what was answered, or, with `flush_for`, everything.
 void StreamCore::begin_linger(Timeout flush_for) {
-  if (!flush_for)
+  if (!flush_for) {
+    dropped_ = !unsent_.empty() && unsent_.end() > answered_;
     unsent_.truncate(answered_);
+  }
   const Duration time = flush_for.value_or(options_->linger_timeout);
   if (time <= Duration::zero()) {
     if (flush_for)
@@ -142,7 +147,8 @@ void StreamCore::cut_flush(CloseReason why) noexcept {
 /// what comes is thrown away until the peer ends its own side, or the deadline comes.
 void StreamCore::linger_over() noexcept {
   if (!flushing_ || transport_ == nullptr || link_ == LinkState::handshaking) {
-    end_linger(reason_);
+    if (say_goodbye())
+      end_linger(reason_);
     return;
   }
   if (!write_ended_ && !transport_->shutdown_write()) {
@@ -151,6 +157,14 @@ void StreamCore::linger_over() noexcept {
   }
   write_ended_ = true;
   discard_input();
+}
+
+/// @returns false when the transport could not yet: then it goes on when that is writable
+bool StreamCore::say_goodbye() noexcept {
+  if (transport_ == nullptr || link_ != LinkState::connected || dropped_ || transport_->say_goodbye())
+    return true;
+  blocked_ = true;
+  return false;
 }
 
 void StreamCore::discard_input() {
@@ -204,6 +218,8 @@ void StreamCore::release_transport() noexcept {
   if (link_ != LinkState::unconnected)
     transport_->unwatch(loop_, *this);
   Watcher::unlink();
+  if (dropped_ || !unsent_.empty())
+    transport_->withhold_goodbye();
   transport_->close_fd();
   transport_.reset();
   kept_ = nullptr;

@@ -10,6 +10,24 @@
 
 namespace squall {
 
+namespace {
+
+/// A step may be a signature, a millisecond of RSA: a crowd of handshakes shares the loop with others.
+/// @returns false when the turn of `loop` has had its share
+bool spend_handshake_step(const EventLoop& loop) noexcept {
+  struct Turn {
+    const EventLoop* loop = nullptr;
+    std::uint64_t number = 0;
+    std::uint32_t steps = 0;
+  };
+  static thread_local Turn turn;
+  if (turn.loop != &loop || turn.number != loop.turn())
+    turn = {&loop, loop.turn(), 0};
+  return turn.steps++ < handshake_steps_per_turn;
+}
+
+} // namespace
+
 std::optional<StreamError> StreamCore::connect(const Connect& request) {
   if (closed_)
     return error();
@@ -87,6 +105,10 @@ void StreamCore::begin_handshake(Timeout timeout) {
 
 /// One step of the handshake, at either readiness: OpenSSL knows which one it waits for, and edges come once.
 void StreamCore::continue_handshake() {
+  if (!spend_handshake_step(loop_)) {
+    loop_.defer(deferred_task_);
+    return;
+  }
   IoResult result = transport_->handshake();
   if (result.status == IoResult::Status::would_block && hang_up_)
     result = transport_->handshake(); // what hung up behind the bytes shows now
@@ -119,18 +141,17 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
   if (closed_)
     return error();
   const bool writes = !unsent_.empty() || write_end_wanted_;
-  if (link_ != LinkState::connected || reader_ != nullptr || writes || read_ended_)
+  if (link_ != LinkState::connected || reader_ != nullptr || writes || read_ended_ || transport_->tls_info())
     return refuse(StreamErrc::not_idle);
   if (!unread_.empty()) {
     log_event(LogLevel::warning, "starttls_injection",
               "a stream closes since bytes were unread when TLS began",
               {{"peer", to_string(peer_endpoint())}, {"unread", std::to_string(unread_.size())}});
     static_cast<void>(unread_.take(unread_.size())); // nobody may take them for bytes of TLS
+    handshaken_ = false;
     shut(CloseReason::tls_failed, StreamErrc::unread_plaintext);
     return error();
   }
-  if (transport_->tls_info())
-    return refuse(StreamErrc::not_idle);
   auto secured = transport_->start_tls(request.context, request.server_hostname);
   if (secured == nullptr)
     return refuse(request.context.side() == TLSSide::client ? StreamErrc::server_hostname

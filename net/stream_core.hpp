@@ -200,6 +200,7 @@ private:
   void begin_linger(Timeout flush_for);
   void end_linger(CloseReason why) noexcept;
   void linger_over() noexcept;
+  bool say_goodbye() noexcept;
   void cut_flush(CloseReason why) noexcept;
   void discard_input();
   void check_idle();
@@ -247,6 +248,7 @@ private:
   bool closed_ = false;
   bool finished_ = false;   ///< the close is over: writers and close callback were told
   bool lingering_ = false;  ///< closed, but there are bytes to send
+  bool dropped_ = false;    ///< the close dropped bytes that were to be sent
   bool flushing_ = false;   ///< it lingers for close_after_flush: the close is over when the lingering is
   bool read_ended_ = false; ///< with half_close: the peer ended its side
   bool write_end_wanted_ = false; ///< by shutdown_write

@@ -9,6 +9,7 @@
 namespace squall {
 
 inline constexpr std::uint32_t operations_per_turn = 128;
+inline constexpr std::uint32_t handshake_steps_per_turn = 16; ///< of all streams of a loop
 inline constexpr std::size_t bytes_per_turn = 1024 * 1024;
 
 /// What a close may still send, which has no later turn.

@@ -205,6 +205,14 @@ void use_ciphers(SSL_CTX& ctx, const TLSOptions& options) {
   check_ciphers(ctx, ciphers);
   if (SSL_CTX_set_cipher_list(&ctx, ciphers.empty() ? tls_ciphers_2026 : ciphers.c_str()) != 1)
     fail("ciphers is " + quoted(ciphers), "`openssl ciphers` shows the names");
+  for (std::size_t begin = 0;
+       begin < options.ciphersuites.size();) { // OpenSSL passes over unknown ones here, too
+    const std::size_t end = std::min(options.ciphersuites.find(':', begin), options.ciphersuites.size());
+    const std::string name = options.ciphersuites.substr(begin, end - begin);
+    if (SSL_CTX_set_ciphersuites(&ctx, name.c_str()) != 1)
+      fail("ciphersuites has " + quoted(name), "`openssl ciphers -s -tls1_3` shows the names");
+    begin = end + 1;
+  }
   if (!options.ciphersuites.empty() && SSL_CTX_set_ciphersuites(&ctx, options.ciphersuites.c_str()) != 1)
     fail("ciphersuites is " + quoted(options.ciphersuites), "`openssl ciphers -s -tls1_3` shows the names");
 }
@@ -349,6 +357,8 @@ int choose_by_name(SSL* ssl, int* alert, void* argument) {
     return SSL_CLIENT_HELLO_ERROR;
   }
   if (chosen == nullptr) {
+    ERR_raise(ERR_LIB_SSL,
+              SSL_R_TLSV1_UNRECOGNIZED_NAME); // before OpenSSL's own, which says "callback failed"
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     return SSL_CLIENT_HELLO_ERROR;
   }

@@ -87,6 +87,8 @@ public:
   IoResult send_file(int file, std::uint64_t offset, std::size_t size) noexcept override;
   int connect(const Endpoint& address, const std::string& server_hostname) noexcept override;
   bool shutdown_write() noexcept override;
+  bool say_goodbye() noexcept override;
+  void withhold_goodbye() noexcept override { notified_ = true; }
   void set_abort() noexcept override;
   [[nodiscard]] bool handshaken() const noexcept override { return handshaken_; }
   IoResult handshake() noexcept override;
@@ -126,7 +128,7 @@ private:
   bool begun_ = false;           ///< OpenSSL has the descriptor
   bool handshaken_ = false;
   bool broken_ = false;   ///< OpenSSL must not be called any more
-  bool notified_ = false; ///< close_notify is sent
+  bool notified_ = false; ///< close_notify is sent, or must not be
   bool drained_ = false;  ///< the socket gave less than it was asked for
   bool skip_when_drained_ = false;
 };
@@ -333,10 +335,13 @@ IoResult TLSTransport::outcome(int returned, Doing doing) noexcept {
 IoResult TLSTransport::failed(Doing doing) noexcept {
   broken_ = true;
   const int error = std::exchange(error_, 0);
-  if (error != 0)
-    return IoResult::failure(error);
   unsigned long code = take_error();
   const int reason = ERR_GET_REASON(code);
+  // A handshake that TLS refused may meet a reset with its alert: that is not why it failed.
+  const bool refused = doing == Doing::handshake && ERR_GET_LIB(code) == ERR_LIB_SSL &&
+                       reason != SSL_R_UNEXPECTED_EOF_WHILE_READING;
+  if (error != 0 && !refused)
+    return IoResult::failure(error);
   if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
     code = static_cast<unsigned long>(SSL_get_verify_result(ssl_.get())); // which says what was wrong
   else if (code == 0)
@@ -466,14 +471,18 @@ bool TLSTransport::shutdown_write() noexcept {
   return send_close_notify() && SocketTransport::shutdown_write();
 }
 
+bool TLSTransport::say_goodbye() noexcept {
+  return retry_size_ != 0 ||
+         send_close_notify(); // in the midst of a record the input is cut, and must not look whole
+}
+
 void TLSTransport::set_abort() noexcept {
   broken_ = true; // a reset is no orderly end
   SocketTransport::set_abort();
 }
 
 void TLSTransport::close_fd() noexcept {
-  if (retry_size_ == 0) // else the peer's input is cut, and must not look whole
-    static_cast<void>(send_close_notify());
+  static_cast<void>(say_goodbye());
   // A socket that closes with unread bytes resets the connection, also what it has sent (RFC 2525, 2.17). Those that the
   // user cannot know of are taken out: tickets of the server, the peer's close_notify.
   char byte;

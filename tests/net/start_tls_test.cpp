@@ -189,6 +189,8 @@ TEST_F(RuleC1, InOneSegmentClosesTheStreamOfEitherRole) {
     const TestWait start{plain.stream, request};
     EXPECT_EQ(start.error(),
               (StreamError{StreamErrc::closed, CloseReason::tls_failed, StreamErrc::unread_plaintext}));
+    const TestWait late{plain.stream, StreamEvent::handshaken};
+    EXPECT_TRUE(late.answered() && !late.succeeded()) << "there never was a handshake";
     EXPECT_TRUE(plain.stream.closed());
     expect_nothing_to_read(plain.stream);
   }

@@ -8,6 +8,7 @@
 // the system would not tell its readiness again (epoll(7)). In memory it does: fault_test.cpp.
 #include "tests/net/fault_tour.hpp"
 #include "tests/net/stream_contract.hpp"
+#include "tests/net/tls_fixture.hpp"
 #include <squall/net/log.hpp>
 
 #include <algorithm>
@@ -183,6 +184,59 @@ TEST_P(SystemCallFaultTest, ATimeOutOfTheConnectionFailsTheOperationThatMeetsIt)
 
 TEST_P(SystemCallFaultTest, ASystemWithoutBuffersFailsTheOperationThatMeetsIt) {
   expect_failure(ENOBUFS, CloseReason::transport_error);
+}
+
+class TLSFaultTest : public TLSTest {
+protected:
+  TLSFaultTest() {
+    auto [ours, theirs] = make_tcp_pair();
+    fd = ours.fd();
+    both = {IOStream{loop, std::move(ours), server_context<TLSVersion::tls_1_3>()},
+            std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
+  }
+  ~TLSFaultTest() override { current_fault = nullptr; }
+
+  int fd; ///< the stream's
+  ToClient both;
+};
+
+/// The system takes all bytes, but not the close_notify behind them: the close waits until it does.
+TEST_F(TLSFaultTest, ACloseNotifyThatTheSystemDoesNotTakeIsSentLater) {
+  shake(both);
+  TestWrite write{both.stream, "last words"};
+  ASSERT_TRUE(run_until([&] { return write.answered(); }));
+  SystemCallFault full{.fd = fd, .error = EAGAIN, .fail_at = 0};
+  current_fault = &full;
+  both.stream.close();
+  ASSERT_TRUE(full.met()) << "it was tried";
+  current_fault = nullptr;
+  loop.run_once(Duration::zero());
+  both.peer->receive();
+  EXPECT_EQ(both.peer->received, "last words");
+  EXPECT_FALSE(both.peer->saw_end);
+  EXPECT_FALSE(both.peer->saw_error) << "the connection is not cut";
+  both.peer->send_some("x"); // wakes the stream, as room in the socket would
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  EXPECT_TRUE(both.peer->saw_end);
+}
+
+/// As above, but there never is room: the close ends with the linger_timeout.
+TEST_F(TLSFaultTest, ACloseNotifyThatTheSystemNeverTakesIsGivenUp) {
+  shake(both);
+  SystemCallFault full{.fd = fd, .error = EAGAIN, .fail_at = 0};
+  current_fault = &full;
+  both.stream.close();
+  full.fail_at = 1; // also at the very end
+  clock.advance(std::chrono::seconds{10});
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  current_fault = nullptr;
+  EXPECT_TRUE(both.peer->saw_error) << "it looks cut, which it is";
 }
 
 } // namespace

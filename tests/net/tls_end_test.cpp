@@ -5,8 +5,10 @@
 #include "tests/net/tls_fixture.hpp"
 
 #include <csignal>
+#include <cstdio>
 #include <functional>
 #include <sys/ioctl.h>
+#include <unistd.h>
 
 namespace squall {
 
@@ -228,11 +230,15 @@ protected:
   RuleC21() : before_{std::signal(SIGPIPE, SIG_DFL)} {} // which would end the test run
   ~RuleC21() override { std::signal(SIGPIPE, before_); }
 
+  static void reset(Socket& socket) {
+    const linger at_once{1, 0}; // the close resets
+    ASSERT_EQ(::setsockopt(socket.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
+    socket.reset();
+  }
+
   void write_to_one_that_left(ToClient& both) {
     shake(both);
-    const linger at_once{1, 0}; // the close resets
-    ASSERT_EQ(::setsockopt(both.peer->socket().fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once), 0);
-    both.peer->socket().reset();
+    reset(both.peer->socket());
     for (int writes = 0; writes < 20; ++writes) {
       static_cast<void>(both.stream.write(Bytes{"x"}));
       run_turns(loop, 1);
@@ -240,11 +246,37 @@ protected:
     EXPECT_TRUE(both.stream.closed());
   }
 
+  /// Below the stream, which would hear of the reset and write no more.
+  static void write_a_thousand_times(const TLSContext& context) {
+    auto [ours, theirs] = make_tcp_pair();
+    RawTLS peer{std::move(theirs), TLSSide::client};
+    const auto transport = make_tls_transport(std::move(ours), context);
+    const auto deadline = std::chrono::steady_clock::now() + test_deadline;
+    while (!transport->handshaken() && std::chrono::steady_clock::now() < deadline) {
+      ASSERT_NE(transport->handshake().status, IoResult::Status::failed);
+      peer.shake();
+    }
+    ASSERT_TRUE(transport->handshaken());
+    reset(peer.socket());
+    int failed = 0;
+    for (int writes = 0; writes < 1000; ++writes) {
+      const IoSlice piece{"x", 1};
+      failed += transport->write_to_fd(&piece, 1).status == IoResult::Status::failed ? 1 : 0;
+    }
+    EXPECT_GE(failed, 999);
+    transport->close_fd();
+  }
+
 private:
   void (*before_)(int);
 };
 
-TEST_F(RuleC21, WritesToAPeerThatLeftRaiseNoSignal) {
+TEST_F(RuleC21, AThousandWritesToAPeerThatLeftRaiseNoSignal) {
+  write_a_thousand_times(server_context<TLSVersion::tls_1_2>());
+  write_a_thousand_times(server_context<TLSVersion::tls_1_3>());
+}
+
+TEST_F(RuleC21, WritesOfAStreamToAPeerThatLeftRaiseNoSignal) {
   for (int i = 0; i < 50; ++i) {
     auto both =
         serve(i % 2 == 0 ? server_context<TLSVersion::tls_1_2>() : server_context<TLSVersion::tls_1_3>());
@@ -349,6 +381,45 @@ TEST_F(KernelTLS, IsUsedWhereItIsAndElseIsNot) {
   }));
   EXPECT_EQ(both.peer->received, data);
   RecordProperty("ktls_send", both.stream.tls_info()->ktls_send ? 1 : 0);
+}
+
+/// A file that became shorter cannot be sent to its end, and must not look whole.
+using TLSCut = TLSTest;
+
+TEST_F(TLSCut, OfAFileThatBecameShorterIsNoCloseNotify) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  shake(both);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{std::tmpfile(), &std::fclose};
+  ASSERT_NE(file, nullptr);
+  std::fputs("short, but not so at first", file.get());
+  std::fflush(file.get());
+  TestWrite write;
+  const std::string path = "/proc/self/fd/" + std::to_string(::fileno(file.get()));
+  if (const auto refused = both.stream.start_write_file(WriteFile{path}, write))
+    write.on_write(*refused);
+  ASSERT_EQ(::ftruncate(::fileno(file.get()), 5), 0); // before the turn ends, which sends
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return write.answered() && (both.peer->saw_end || both.peer->saw_error);
+  }));
+  EXPECT_FALSE(both.peer->saw_end);
+  EXPECT_EQ(both.peer->received, "short");
+}
+
+/// The first write is answered and lingers; the second is dropped by the close.
+TEST_F(TLSCut, WithAWriteThatIsDroppedIsNoCloseNotify) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  shake(both);
+  const Bytes much{std::string(16 << 20, 'x')};
+  static_cast<void>(both.stream.write(much));
+  run_turns(loop, 3); // until the system takes no more
+  both.stream.close();
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  EXPECT_LT(both.peer->received.size(), much.size());
+  EXPECT_FALSE(both.peer->saw_end);
 }
 
 } // namespace

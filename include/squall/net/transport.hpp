@@ -103,6 +103,12 @@ public:
   /// is no such thing. @returns false when it could not yet; it is called again when the transport is writable
   virtual bool shutdown_write() noexcept { return true; }
 
+  /// Tells the peer, before an orderly close, that everything was sent, where the transport has a way to say so (the
+  /// close_notify of TLS). @returns false when it could not yet; it is called again when the transport is writable
+  virtual bool say_goodbye() noexcept { return true; }
+  /// Bytes were dropped: no goodbye may make what the peer has got look whole, also not that of close_fd().
+  virtual void withhold_goodbye() noexcept {}
+
   /// False while handshake() must come before the first byte; then nothing is read or written.
   [[nodiscard]] virtual bool handshaken() const noexcept { return true; }
 
