@@ -17,8 +17,8 @@ caf::behavior service(caf::event_based_actor* self, squall::IOSystem* io) {
   self->request(listener, caf::infinite, squall::Listen{0, "127.0.0.1", {}})
       .then([](const squall::Listening& added) {
         std::cout << "listening on " << to_string(added.endpoints[0]) << std::endl;
-      }); // an error ends the service, and the listener with it
-  return {[](int) {}};
+      });                             // an error ends the service, and the listener with it
+  return {[](const std::string&) {}}; // what else the service understands
 }
 // [owner]
 

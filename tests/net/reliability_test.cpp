@@ -111,11 +111,20 @@ TEST(RuleC22, NoStreamClosesADescriptorOfSomebodyElse) {
       if (i % 2 == 0)
         theirs.reset(); // both ends at once
       switch (i % 5) {
-      case 0: stream.close(); break;
-      case 1: stream.abort(); break;
-      case 2: stream.close_after_flush(std::chrono::seconds{1}, [](const Result<void>&) {}); break;
-      case 3: theirs.reset(); break;
-      default: break; // its handle goes
+      case 0:
+        stream.close();
+        break;
+      case 1:
+        stream.abort();
+        break;
+      case 2:
+        stream.close_after_flush(std::chrono::seconds{1}, [](const Result<void>&) {});
+        break;
+      case 3:
+        theirs.reset();
+        break;
+      default:
+        break; // its handle goes
       }
       run_turns(loop, i % 3);
       stream.close();
