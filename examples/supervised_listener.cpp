@@ -14,10 +14,11 @@ squall::Task<> echo(squall::IOStream stream, squall::Endpoint) {
 caf::behavior service(caf::event_based_actor* self, squall::IOSystem* io) {
   const squall::ListenerActor listener = io->spawn_listener(echo);
   self->link_to(listener); // the end of one ends the other
+  // An error would end the service, and the listener with it.
   self->request(listener, caf::infinite, squall::Listen{0, "127.0.0.1", {}})
       .then([](const squall::Listening& added) {
         std::cout << "listening on " << to_string(added.endpoints[0]) << std::endl;
-      });                             // an error ends the service, and the listener with it
+      });
   return {[](const std::string&) {}}; // what else the service understands
 }
 // [owner]
