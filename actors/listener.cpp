@@ -268,6 +268,8 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
   auto place = no_place ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
   if (place == nullptr) {
     reject(std::move(socket), peer, accept, no_place ? "max_connections" : "max_connections_per_ip");
+    if (waits_for_room_) // behind a proxy it was counted until its header told whose it is
+      update_pause();
     return;
   }
   --accept_tokens_;

@@ -53,6 +53,7 @@ private:
   void pause(bool value);
   void set_limits(Reply reply, const ListenerLimits& limits);
   void update_pause();
+  [[nodiscard]] std::uint64_t awaiting_header() const noexcept;
   [[nodiscard]] bool full() const noexcept;
   bool refill_accepts();
   void room_is_free();

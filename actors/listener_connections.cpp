@@ -124,7 +124,11 @@ void Listener::accept_rest() {
 
 void Listener::check_drain() {
   const bool over = loop().now() >= drain_deadline_;
-  if (state_->open == 0 && (state_->places == 0 || over)) {
+  if (over)
+    for (const auto& entry : ending_)
+      if (entry->proxy)
+        entry->proxy->close_pending("the time of draining is over");
+  if (state_->open == 0 && awaiting_header() == 0 && (state_->places == 0 || over)) {
     state_->draining = false;
     // Of a closed stream that still sends the handler is done, but what it wrote is not.
     const std::uint64_t sending = state_->places;

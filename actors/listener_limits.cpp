@@ -47,13 +47,18 @@ void Listener::set_limits(Reply reply, const ListenerLimits& limits) {
   reply.deliver(*this);
 }
 
-/// There is no place for another connection, when those that wait for their PROXY header get theirs.
-bool Listener::full() const noexcept {
-  std::uint64_t waiting = 0;
+/// Connections whose PROXY header is not complete.
+std::uint64_t Listener::awaiting_header() const noexcept {
+  std::uint64_t count = 0;
   for (const auto* entries : {&entries_, &ending_})
     for (const auto& entry : *entries)
-      waiting += entry->proxy ? entry->proxy->pending_count() : 0;
-  return limits_.max_connections > 0 && state_->places + waiting >= limits_.max_connections;
+      count += entry->proxy ? entry->proxy->pending_count() : 0;
+  return count;
+}
+
+/// There is no place for another connection, when those that wait for their PROXY header get theirs.
+bool Listener::full() const noexcept {
+  return limits_.max_connections > 0 && state_->places + awaiting_header() >= limits_.max_connections;
 }
 
 /// Counts what max_accept_rate lets in by now. @returns whether that is a connection

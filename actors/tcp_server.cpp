@@ -27,6 +27,13 @@ public:
   }
 };
 
+std::vector<Endpoint> endpoints_of(const std::vector<ListeningSocket>& sockets) {
+  std::vector<Endpoint> endpoints;
+  for (const ListeningSocket& socket : sockets)
+    endpoints.push_back(socket.local_endpoint());
+  return endpoints;
+}
+
 } // namespace
 
 class TCPServer::Impl {
@@ -34,8 +41,9 @@ public:
   explicit Impl(const ServerOptions& given) : options{given} {}
 
   ServerOptions options;
-  std::optional<Handler> handler;     ///< none: handle_stream of the server
-  std::vector<ListeningSocket> bound; ///< and not started
+  std::optional<Handler> handler; ///< none: handle_stream of the server
+  std::vector<std::pair<std::vector<ListeningSocket>, std::optional<AcceptOptions>>>
+      bound; ///< and not started
   bool started = false;
 
   /// Everything that runs. Made by the first call that needs it.
@@ -123,26 +131,22 @@ void TCPServer::configure(const ServerOptions& options) {
 }
 
 std::vector<Endpoint> TCPServer::listen(std::uint16_t port, const std::string& address,
-                                        const BindOptions& options) {
+                                        const BindOptions& options,
+                                        const std::optional<AcceptOptions>& accept) {
   const std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
-  add_sockets(sockets);
-  std::vector<Endpoint> endpoints;
-  for (const ListeningSocket& socket : sockets)
-    endpoints.push_back(socket.local_endpoint());
-  return endpoints;
+  add_sockets(sockets, accept);
+  return endpoints_of(sockets);
 }
 
 std::vector<Endpoint> TCPServer::bind(std::uint16_t port, const std::string& address,
-                                      const BindOptions& options) {
-  std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
-  std::vector<Endpoint> endpoints;
-  for (const ListeningSocket& socket : sockets)
-    endpoints.push_back(socket.local_endpoint());
+                                      const BindOptions& options,
+                                      const std::optional<AcceptOptions>& accept) {
+  const std::vector<ListeningSocket> sockets = bind_sockets(port, address, options);
   if (impl_->started)
-    add_sockets(sockets);
+    add_sockets(sockets, accept);
   else
-    impl_->bound.insert(impl_->bound.end(), sockets.begin(), sockets.end());
-  return endpoints;
+    impl_->bound.push_back({sockets, accept});
+  return endpoints_of(sockets);
 }
 
 void TCPServer::start(int num_processes, int max_restarts) {
@@ -151,7 +155,8 @@ void TCPServer::start(int num_processes, int max_restarts) {
   if (num_processes != 1)
     fork_processes(num_processes, max_restarts);
   impl_->started = true;
-  add_sockets(std::exchange(impl_->bound, {}));
+  for (const auto& [sockets, accept] : std::exchange(impl_->bound, {}))
+    add_sockets(sockets, accept);
 }
 
 void TCPServer::add_sockets(const std::vector<ListeningSocket>& sockets,

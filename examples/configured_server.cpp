@@ -30,7 +30,10 @@ int main(int argc, char** argv) try {
     bound.push_back(squall::bind_sockets(entry, inherited));
   if (config.processes != 1)
     squall::fork_processes(config.processes, config.max_restarts); // before the server has threads
-  server.configure({.io_threads = config.io_threads, .stream = config.stream});
+  server.configure({.io_threads = config.io_threads,
+                    .stream = config.stream,
+                    .limits = config.limits,
+                    .drain_timeout = config.drain_timeout});
   for (std::size_t i = 0; i < bound.size(); ++i)
     server.add_sockets(bound[i], config.listen[i].accept);
   // [configure]

@@ -160,6 +160,14 @@ void ProxyReader::close_late() {
   }
 }
 
+void ProxyReader::close_pending(std::string_view reason) {
+  while (!pending_.empty()) {
+    const Endpoint peer = pending_.front().peer;
+    drop(pending_.front());
+    refuse(peer, reason);
+  }
+}
+
 void ProxyReader::start_timer() {
   timer_.cancel();
   if (!pending_.empty() && options_.timeout > std::chrono::milliseconds::zero())

@@ -57,14 +57,16 @@ public:
   void configure(const ServerOptions& options);
 
   /// Binds as bind_sockets does and accepts at once; may be called repeatedly. @returns the bound addresses
-  /// @throws std::system_error naming the address; std::invalid_argument
+  /// @throws std::system_error naming the address; std::invalid_argument; std::runtime_error for an `accept` that cannot be
   std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {},
-                               const BindOptions& options = {});
+                               const BindOptions& options = {},
+                               const std::optional<AcceptOptions>& accept = std::nullopt);
 
   /// Binds as bind_sockets does. Until start() connections wait in the kernel; after it they are accepted at once. May be
-  /// called repeatedly. @returns the bound addresses @throws as listen
+  /// called repeatedly. @returns the bound addresses @throws as listen; for `accept`, start() does
   std::vector<Endpoint> bind(std::uint16_t port, const std::string& address = {},
-                             const BindOptions& options = {});
+                             const BindOptions& options = {},
+                             const std::optional<AcceptOptions>& accept = std::nullopt);
 
   /// Accepts from what bind() bound: with `num_processes` 1 in this process; else in as many children, 0 and less: one for
   /// each core, as fork_processes says. It then returns in each child, and never in this process. A fork must come

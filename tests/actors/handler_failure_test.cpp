@@ -81,7 +81,7 @@ Handler make_handler(const Case& given) {
 
 class HandlerFailure : public ActorTest, public ::testing::WithParamInterface<Case> {};
 
-TEST_P(HandlerFailure, ClosesItsOwnStreamAndIsCountedAndLoggedOnce) {
+TEST_P(HandlerFailure, WeakSpot22ClosesItsOwnStreamAndIsCountedAndLoggedOnce) {
   const LogRecorder log;
   const ListenerActor other = io_->spawn_listener([](IOStream stream, Endpoint) -> Task<> {
     for (;;)

@@ -53,7 +53,7 @@ TEST_F(DrainTest, ClosesIdleConnectionsAtOnce) {
   EXPECT_TRUE(second.at_end());
 }
 
-TEST_F(DrainTest, LetsARequestThatHasBegunFinish) {
+TEST_F(DrainTest, WeakSpot23LetsARequestThatHasBegunFinish) {
   const Endpoint server = listen(echo);
   Client client = served(server);
   client.send("half");
@@ -78,7 +78,7 @@ TEST_F(DrainTest, WaitsForAClientThatHasJustConnected) {
   EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 1, 0}));
 }
 
-TEST_F(DrainTest, TakesThoseWhoWaitInTheKernel) {
+TEST_F(DrainTest, WeakSpot23TakesThoseWhoWaitInTheKernel) {
   const Endpoint server = listen(echo);
   ASSERT_TRUE(ask<Done>(listener_, Pause{}));
   Client client{server};
@@ -116,7 +116,7 @@ TEST_F(DrainTest, TellsActorsWhoAsk) {
   EXPECT_EQ(client.receive_all(), "bye\n");
 }
 
-TEST_F(DrainTest, CutsWhatIsLeftAtTheDeadlineAndSaysHowMuch) {
+TEST_F(DrainTest, WeakSpot23CutsWhatIsLeftAtTheDeadlineAndSaysHowMuch) {
   std::atomic<int> destroyed{0};
   struct Counts {
     std::atomic<int>& count;

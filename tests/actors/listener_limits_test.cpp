@@ -31,7 +31,7 @@ protected:
   }
 };
 
-TEST_F(LimitsTest, AsManyAsTheLimitAreServedAndTheNextWaitsInTheKernel) {
+TEST_F(LimitsTest, WeakSpot2AsManyAsTheLimitAreServedAndTheNextWaitsInTheKernel) {
   const Endpoint server = listen_under({.max_connections = 2});
   Client first{server};
   EXPECT_TRUE(served(first));
@@ -62,7 +62,7 @@ TEST_F(LimitsTest, ManyWhoWaitAreServedOneAfterTheOther) {
   EXPECT_GE(info().pause_count, 1U);
 }
 
-TEST_F(LimitsTest, BeyondTheLimitAConnectionIsReset) {
+TEST_F(LimitsTest, WeakSpot2BeyondTheLimitAConnectionIsReset) {
   const LogRecorder log;
   const Endpoint server = listen_under({.max_connections = 1, .when_full = WhenFull::reset});
   Client first{server};
@@ -114,7 +114,7 @@ TEST_F(LimitsTest, AClosedStreamThatStillSendsHoldsItsPlace) {
   });
 }
 
-TEST_F(LimitsTest, OfOneAddressOnlySoManyAreServed) {
+TEST_F(LimitsTest, WeakSpot2OfOneAddressOnlySoManyAreServed) {
   const Endpoint server = listen_under({.max_connections_per_ip = 2});
   Client first{server};
   Client second{server};

@@ -45,7 +45,7 @@ protected:
   }
 };
 
-TEST_F(ListenerTest, ListenOnPortZeroTellsTheRealPort) {
+TEST_F(ListenerTest, WeakSpot30ListenOnPortZeroTellsTheRealPort) {
   const auto listening = ask<Listening>(listener_, Listen{0, "127.0.0.1", {}});
   ASSERT_TRUE(listening);
   ASSERT_EQ(listening.value->endpoints.size(), 1U);
@@ -138,7 +138,7 @@ TEST_F(ListenerTest, StopClosesThePortsAndConnectionsGoOn) {
   EXPECT_EQ(info().connection_count, 1U);
 }
 
-TEST_F(ListenerTest, ListensAgainAfterStop) {
+TEST_F(ListenerTest, WeakSpot23ListensAgainAfterStop) {
   for (int i = 0; i < 3; ++i) {
     const Endpoint server = listen_with(listener_);
     expect_served(server);
@@ -221,7 +221,7 @@ TEST_F(ListenerTest, AnUnknownRequestIsRefused) {
   EXPECT_EQ(refused, caf::sec::unexpected_message);
 }
 
-TEST_F(ListenerTest, ConnectionsGoToAllThreadsInTurn) {
+TEST_F(ListenerTest, WeakSpot28ConnectionsGoToAllThreadsInTurn) {
   std::mutex mutex;
   std::map<EventLoop*, int> served;
   const Endpoint server = listen([&](IOStream stream, Endpoint) -> Task<> {

@@ -111,6 +111,80 @@ TEST_F(Messages, ListenTravels) {
   EXPECT_TRUE(listen.options.reuse_port);
 }
 
+TEST_F(Messages, WhatListenersAreToldTravels) {
+  EXPECT_EQ(travel(Pause{}), Pause{});
+  EXPECT_EQ(travel(Resume{}), Resume{});
+  EXPECT_EQ(travel(Connections{}), Connections{});
+  for (const Duration deadline : {Duration::zero(), Duration{std::chrono::hours{24}}, Duration{-1}})
+    EXPECT_EQ(travel(Drain{deadline}), Drain{deadline});
+  for (const bool abort : {false, true})
+    EXPECT_EQ(travel(CloseConnection{std::uint64_t{1} << 63, abort}),
+              (CloseConnection{std::uint64_t{1} << 63, abort}));
+  EXPECT_EQ(travel(AwaitDrain{std::chrono::seconds{3}}), AwaitDrain{std::chrono::seconds{3}});
+  EXPECT_EQ(travel(AwaitDrain{}), AwaitDrain{});
+  for (const WhenFull when : {WhenFull::queue, WhenFull::reset, WhenFull::answer}) {
+    const auto limits =
+        travel(SetLimits{{std::uint64_t{1} << 40, 2, 3, 4, when, Bytes{std::string{"a\0b\n", 4}}}}).limits;
+    EXPECT_EQ(limits.max_connections, std::uint64_t{1} << 40);
+    EXPECT_EQ(limits.max_connections_per_ip, 2U);
+    EXPECT_EQ(limits.max_accept_rate, 3U);
+    EXPECT_EQ(limits.accepts_per_turn, 4U);
+    EXPECT_EQ(limits.when_full, when);
+    EXPECT_EQ(limits.full_answer.str(), (std::string{"a\0b\n", 4}));
+  }
+}
+
+TEST_F(Messages, WhatListenersTellTravels) {
+  EXPECT_EQ(travel(Drained{1, std::uint64_t{1} << 40, 3}), (Drained{1, std::uint64_t{1} << 40, 3}));
+  ConnectionInfo row;
+  row.id = std::uint64_t{1} << 63;
+  row.peer = {"::1", 65535, AddressFamily::ipv6};
+  row.age = 5s;
+  row.idle = 1ns;
+  row.bytes_received = 3;
+  row.bytes_sent = 4;
+  row.unread_size = 5;
+  row.unsent_size = 6;
+  row.pending = R"(read_until "\n", write)";
+  row.closed = true;
+  row.tls_version = "TLSv1.3";
+  row.tls_cipher = "cipher";
+  row.tls_server_name = "localhost";
+  row.tls_alpn = "h2";
+  const auto list = travel(ConnectionList{{ConnectionInfo{}, row}});
+  ASSERT_EQ(list.connections.size(), 2U);
+  EXPECT_EQ(list.connections[0].id, 0U);
+  const ConnectionInfo& got = list.connections[1];
+  EXPECT_EQ(got.id, row.id);
+  EXPECT_EQ(got.peer, row.peer);
+  EXPECT_EQ(got.age, row.age);
+  EXPECT_EQ(got.idle, row.idle);
+  EXPECT_EQ(got.bytes_received, 3U);
+  EXPECT_EQ(got.bytes_sent, 4U);
+  EXPECT_EQ(got.unread_size, 5U);
+  EXPECT_EQ(got.unsent_size, 6U);
+  EXPECT_EQ(got.pending, row.pending);
+  EXPECT_TRUE(got.closed);
+  EXPECT_EQ(got.tls_version, "TLSv1.3");
+  EXPECT_EQ(got.tls_cipher, "cipher");
+  EXPECT_EQ(got.tls_server_name, "localhost");
+  EXPECT_EQ(got.tls_alpn, "h2");
+  ListenerInfo full;
+  full.refused_count = 4;
+  full.rejected_count = 5;
+  full.pause_count = 6;
+  full.paused = true;
+  full.draining = true;
+  full.limits.max_connections = 7;
+  const auto info = travel(full);
+  EXPECT_EQ(info.refused_count, 4U);
+  EXPECT_EQ(info.rejected_count, 5U);
+  EXPECT_EQ(info.pause_count, 6U);
+  EXPECT_TRUE(info.paused);
+  EXPECT_TRUE(info.draining);
+  EXPECT_EQ(info.limits.max_connections, 7U);
+}
+
 std::vector<StreamError> stream_errors() {
   std::vector<StreamError> errors;
   for (const auto code : {StreamErrc::already_reading, StreamErrc::buffer_full,

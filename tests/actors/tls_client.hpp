@@ -56,6 +56,13 @@ public:
     const SigpipeGuard guard;
     std::size_t count = 0;
     SSL_write_ex(ssl_.get(), line.data(), line.size(), &count);
+    return receive_line();
+  }
+
+  /// A line, or what comes before the end of the connection.
+  std::string receive_line() {
+    const SigpipeGuard guard;
+    std::size_t count = 0;
     std::string answer;
     char byte = 0;
     while (!answer.ends_with('\n') && SSL_read_ex(ssl_.get(), &byte, 1, &count) == 1)

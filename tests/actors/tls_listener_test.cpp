@@ -127,7 +127,7 @@ TEST_F(TLSListenerTest, AHandshakeThatTakesTooLongEnds) {
   wait_for_quiet();
 }
 
-TEST_F(TLSListenerTest, ReloadReadsTheFilesAgain) {
+TEST_F(TLSListenerTest, WeakSpot31ReloadReadsTheFilesAgain) {
   const Endpoint server = listen_tls(echo, context_from_files());
   TLSClient before{server};
   folder_.issue_for("second");
@@ -152,7 +152,7 @@ TEST_F(TLSListenerTest, ReloadReadsTheFilesOfNamesToo) {
   EXPECT_EQ(name_at(server), "first");
 }
 
-TEST_F(TLSListenerTest, ABrokenPairLeavesTheOldOneInUse) {
+TEST_F(TLSListenerTest, WeakSpot31ABrokenPairLeavesTheOldOneInUse) {
   const Endpoint server = listen_tls(echo, context_from_files());
   const auto expect_refused = [&](const std::string& part) {
     const auto refused = ask<Done>(listener_, ReloadTLS{});

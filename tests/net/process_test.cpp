@@ -4,14 +4,15 @@
 //
 // Tornado's test test_multi_process (tornado/test/process_test.py) is ForkProcesses.TestMultiProcess.
 //
-// | Weak spot of Tornado's fork_processes | Here                                                                     |
-// | ------------------------------------- | ------------------------------------------------------------------------ |
-// | signals reach the parent only         | ForkProcesses.ForwardsSignalsToEachChild                                 |
-// | children outlive their parent         | ForkProcesses.ChildrenDieWithTheirParent                                 |
-// | a crash loop restarts without pause   | RestartLimitTest.RestartsAtOnceAndThenBacksOff, ForkProcesses.BacksOff   |
-// | one counter for all, for ever         | ForkProcesses.CountsTheRestartsOfEachChildByItself,                      |
-// |                                       | RestartLimitTest.CountsWithinItsWindowOnly                               |
-// | giving up leaves the others behind    | ForkProcesses.GivingUpEndsAllChildren                                    |
+// | Weak spot of Tornado's fork_processes | Here                                                                      |
+// | ------------------------------------- | ------------------------------------------------------------------------- |
+// | signals reach the parent only         | ForkProcesses.WeakSpot29ForwardsSignalsToEachChild                        |
+// | children outlive their parent         | ForkProcesses.WeakSpot29ChildrenDieWithTheirParent                        |
+// | a crash loop restarts without pause   | RestartLimitTest.RestartsAtOnceAndThenBacksOff,                           |
+// |                                       | ForkProcesses.WeakSpot29BacksOff                                          |
+// | one counter for all, for ever         | ForkProcesses.WeakSpot29CountsTheRestartsOfEachChildByItself,             |
+// |                                       | RestartLimitTest.CountsWithinItsWindowOnly                                |
+// | giving up leaves the others behind    | ForkProcesses.WeakSpot29GivingUpEndsAllChildren                           |
 #include "tests/process_support.hpp"
 #include <squall/net/process.hpp>
 
@@ -79,7 +80,7 @@ TEST_F(ForkProcesses, ReplacesAChildThatASignalEnds) {
   EXPECT_EQ(occurrences(helper.errors(), "end=\"signal 9 (Killed)\""), 2u);
 }
 
-TEST_F(ForkProcesses, BacksOff) {
+TEST_F(ForkProcesses, WeakSpot29BacksOff) {
   Helper helper{loop, {"fail", "1", "100", "1", "4"}};
   EXPECT_EQ(helper.rest(), Lines{"0 started 5 times"});
   const std::string log = helper.errors();
@@ -87,13 +88,13 @@ TEST_F(ForkProcesses, BacksOff) {
     EXPECT_EQ(occurrences(log, "delay_ms=\"" + std::string{delay} + '"'), 1u) << log;
 }
 
-TEST_F(ForkProcesses, CountsTheRestartsOfEachChildByItself) {
+TEST_F(ForkProcesses, WeakSpot29CountsTheRestartsOfEachChildByItself) {
   Helper helper{loop, {"fail", "3", "2", "1", "2"}}; // six restarts, with two allowed
   EXPECT_EQ(helper.rest(), (Lines{"0 started 3 times", "1 started 3 times", "2 started 3 times"}));
   EXPECT_EQ(helper.returncode(), 0);
 }
 
-TEST_F(ForkProcesses, GivingUpEndsAllChildren) {
+TEST_F(ForkProcesses, WeakSpot29GivingUpEndsAllChildren) {
   Helper helper{loop, {"give_up", "0"}};
   const Lines output = helper.rest(); // which the children hold open while they live
   ASSERT_EQ(output.size(), 1u);
@@ -110,7 +111,7 @@ TEST_F(ForkProcesses, GivesUpBeyondMaxRestarts) {
   EXPECT_EQ(occurrences(helper.errors(), "child_ended"), 2u);
 }
 
-TEST_F(ForkProcesses, ForwardsSignalsToEachChild) {
+TEST_F(ForkProcesses, WeakSpot29ForwardsSignalsToEachChild) {
   for (const int number : {SIGTERM, SIGINT}) {
     Helper helper{loop, {"signals", "0"}};
     EXPECT_EQ(helper.lines(2), (Lines{"ready 0", "ready 1"}));
@@ -164,7 +165,7 @@ TEST_F(ForkProcesses, LeavesAnIgnoredSignalIgnored) {
   EXPECT_EQ(helper.returncode(), 0);
 }
 
-TEST_F(ForkProcesses, ChildrenDieWithTheirParent) {
+TEST_F(ForkProcesses, WeakSpot29ChildrenDieWithTheirParent) {
   Helper helper{loop, {"stay"}};
   helper.lines(2);
   helper.process().kill(SIGKILL);

@@ -42,7 +42,7 @@ TEST(TLSContextTest, TakesTheDefaultsOfServersAndClients) {
   EXPECT_EQ(mistake(insecure_tls_client_options()), "");
 }
 
-TEST(TLSContextTest, NamesTheFileTheReasonAndWhatToDo) {
+TEST(TLSContextTest, WeakSpot32NamesTheFileTheReasonAndWhatToDo) {
   expect_says(tls_server_options("/nowhere/server.pem", "/nowhere/server.key"),
               {"certificate file \"/nowhere/server.pem\"", "No such file or directory", "check the path"});
   expect_says(changed(server_options(), [](auto& options) { options.certificate_pem = "no PEM"; }),

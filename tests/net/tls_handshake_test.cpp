@@ -113,7 +113,7 @@ TEST_F(TLSHandshake, TellsWhatWasAgreedOn) {
   EXPECT_FALSE(at_client.tls_info());
 }
 
-TEST_F(TLSHandshake, RefusesAClientThatOffersOtherProtocolsOnly) {
+TEST_F(TLSHandshake, WeakSpot31RefusesAClientThatOffersOtherProtocolsOnly) {
   TLSOptions options = server_options();
   options.alpn = {"h2"};
   auto both = serve(TLSContext{options});

@@ -43,7 +43,7 @@ protected:
   Identity client_ = issue({.common_name = "client"}, &test_authority());
 };
 
-TEST_F(ServerNames, ChooseTheCertificateAndWhoMayCome) {
+TEST_F(ServerNames, WeakSpot31ChooseTheCertificateAndWhoMayCome) {
   const TLSContext lenient = context(UnknownServerName::use_default);
   EXPECT_EQ(asked(lenient, nullptr), "server");
   EXPECT_EQ(asked(lenient, "unknown.example"), "server");

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <string_view>
 #include <vector>
 
 namespace squall {
@@ -59,6 +60,9 @@ public:
   /// Takes a connection from `peer`; its client may be served before this returns.
   /// @throws std::system_error when the loop cannot watch it: it is closed
   void accept(Socket connection, const Endpoint& peer);
+
+  /// Closes those that wait for their header; the log says why.
+  void close_pending(std::string_view reason);
 
   [[nodiscard]] std::size_t pending_count() const noexcept { return pending_.size(); }
   [[nodiscard]] std::uint64_t refused_count() const noexcept { return refused_; }
