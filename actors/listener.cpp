@@ -4,6 +4,7 @@
 #include "actors/listener.hpp"
 
 #include <squall/net/log.hpp>
+#include <squall/net/memory_budget.hpp>
 
 #include <algorithm>
 
@@ -37,6 +38,11 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
                                              else
                                                listener.serve(std::move(connection), peer, accept);
                                            }} {
+  if (listener.options_->memory_budget != nullptr)
+    acceptor.set_before_accept([&listener] {
+      if (listener.memory_exhausted() && !listener.waits_for_memory_)
+        listener.update_pause();
+    });
   if (accept.proxy_protocol)
     proxy.emplace(
         listener.loop(), *accept.proxy_protocol,
@@ -232,7 +238,7 @@ void Listener::publish_info() {
   ListenerInfo now;
   for (const auto& entry : entries_)
     now.endpoints.push_back(entry->acceptor.socket().local_endpoint());
-  now.paused = paused_ || waits_for_room_ || rate_timer_.armed();
+  now.paused = paused_ || limited();
   now.draining = !drain_replies_.empty();
   now.limits = limits_;
   const std::lock_guard lock{info_mutex_};
@@ -251,6 +257,10 @@ ListenerInfo Listener::info() const {
   result.rejected_count = state_->rejected;
   result.pause_count = state_->pauses;
   result.refused_count = state_->refused;
+  if (options_->memory_budget != nullptr) {
+    result.memory_budget = options_->memory_budget->limit();
+    result.memory_used = options_->memory_budget->used();
+  }
   return result;
 }
 
@@ -265,9 +275,12 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
     return;
   const std::uint64_t id = ++state_->accepted;
   const bool no_place = limits_.max_connections > 0 && state_->places >= limits_.max_connections;
-  auto place = no_place ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
+  // Where it is to wait in the kernel it does not come here, but for one with a late PROXY header.
+  const bool no_memory = limits_.when_full != WhenFull::queue && memory_exhausted();
+  auto place = no_place || no_memory ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
   if (place == nullptr) {
-    reject(std::move(socket), peer, accept, no_place ? "max_connections" : "max_connections_per_ip");
+    const char* limit = no_place ? "max_connections" : no_memory ? "memory_budget" : "max_connections_per_ip";
+    reject(std::move(socket), peer, accept, limit);
     return;
   }
   --accept_tokens_;
@@ -288,6 +301,7 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
 void Listener::on_end(const caf::error&) {
   drain_timer_.cancel();
   rate_timer_.cancel();
+  memory_timer_.cancel();
   stop();
   drop_later(std::exchange(ending_, {}));
   for (Reply& reply : std::exchange(drain_replies_, {}))

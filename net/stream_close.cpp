@@ -111,6 +111,7 @@ void StreamCore::fail(const IoResult& result, const char* what) {
 void StreamCore::begin_linger(Timeout flush_for) {
   if (!flush_for)
     unsent_.truncate(answered_);
+  count_memory();
   const Duration time = flush_for.value_or(options_->linger_timeout);
   if (time <= Duration::zero()) {
     if (flush_for)
@@ -209,6 +210,7 @@ void StreamCore::release_transport() noexcept {
   kept_ = nullptr;
   flush_task_.unlink();
   unsent_.truncate(unsent_.begin());
+  count_memory();
 }
 
 void StreamCore::finish_close() {

@@ -89,7 +89,7 @@ const std::string time_allowed =
 const std::string seconds_allowed =
     R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
 const std::string root_keys =
-    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "drain_timeout", "log")";
+    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "memory_budget", "drain_timeout", "log")";
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +
@@ -152,6 +152,7 @@ TEST(ParseConfig, ReadsEveryKey) {
                "write_high_water_mark": 0, "write_low_water_mark": "1KiB", "half_close": true,
                "linger_timeout": "250ms", "idle_timeout": "2m", "nodelay": false,
                "keep_alive": {"idle": "1s", "interval": "9h", "count": 127, "user_timeout": "5s"}},
+    "memory_budget": "512MiB",
     "log": {"level": "debug", "format": "json"}
   })");
   ASSERT_EQ(config.listen.size(), 2u);
@@ -177,6 +178,7 @@ TEST(ParseConfig, ReadsEveryKey) {
   EXPECT_EQ(config.stream.idle_timeout, 2min);
   EXPECT_FALSE(config.stream.nodelay);
   EXPECT_EQ(config.stream.keep_alive, (KeepAlive{1s, 9h, 127, 5s}));
+  EXPECT_EQ(config.memory_budget, 512U * 1024 * 1024);
   EXPECT_EQ(config.log.level, LogLevel::debug);
   EXPECT_EQ(config.log.format, LogFormat::json);
 }
