@@ -176,6 +176,7 @@ void Listener::stop() {
       (entry->proxy && entry->proxy->pending_count() > 0 ? waiting : gone).push_back(std::move(entry));
   entries_.clear();
   ending_ = std::move(waiting);
+  update_memory_wait();
   drop_later(std::move(gone));
   publish_info();
 }
@@ -301,7 +302,6 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
 void Listener::on_end(const caf::error&) {
   drain_timer_.cancel();
   rate_timer_.cancel();
-  memory_timer_.cancel();
   stop();
   drop_later(std::exchange(ending_, {}));
   for (Reply& reply : std::exchange(drain_replies_, {}))

@@ -18,7 +18,7 @@ std::size_t power_of(std::size_t size) noexcept {
 
 void MemoryShare::count(std::size_t rounded) noexcept {
   budget_->used_.fetch_add(rounded - size_, // modulo 2^n: may also take
-                            std::memory_order_relaxed);
+                           std::memory_order_relaxed);
   const bool moves = size_ == 0 || rounded == 0 || power_of(size_) != power_of(rounded);
   if (moves && rounded > 0)
     budget_->streams_[power_of(rounded)].fetch_add(1, std::memory_order_relaxed);

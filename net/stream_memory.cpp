@@ -26,9 +26,11 @@ StreamCore::Memory::Memory(StreamCore& core, std::shared_ptr<MemoryBudget> budge
 void StreamCore::update_memory() noexcept {
   if (!memory_->share.hold(unread_.size() + unsent_.memory_size()) || memory_->share.size() == 0)
     return;
+  if (transport_ == nullptr) // the loop may be gone
+    return;
   if (!memory_->held_since && memory_->share.held_back())
     memory_->held_since = loop_.turn_time();
-  if (!memory_->timer.armed() && transport_ != nullptr) // without one the loop may be gone
+  if (!memory_->timer.armed())
     static_cast<void>(look_at_memory(look_time));
 }
 
@@ -74,7 +76,8 @@ void StreamCore::check_memory() {
 
 /// The stream gives back what it holds.
 void StreamCore::close_for_memory() {
-  log_event(LogLevel::warning, "memory_budget", "a stream closes: it held the most while the memory budget was passed",
+  log_event(LogLevel::warning, "memory_budget",
+            "a stream closes: it held the most while the memory budget was passed",
             {{"peer", to_string(peer_endpoint())},
              {"held", std::to_string(memory_->share.size())},
              {"used", std::to_string(memory_->share.budget().used())},

@@ -290,6 +290,15 @@ TEST(ConfigBounds, OfMaxWriteBufferSize) {
   EXPECT_EQ(parse_config(stream_with("max_write_buffer_size", "1")).stream.max_write_buffer_size, 1u);
 }
 
+TEST(ConfigBounds, OfMemoryBudget) {
+  EXPECT_EQ(parse_config("{}").memory_budget, 0U);
+  EXPECT_EQ(parse_config(root_with("memory_budget", "0")).memory_budget, 0U);
+  EXPECT_EQ(parse_config(root_with("memory_budget", R"("1TiB")")).memory_budget, one_tib);
+  for (const std::string value : {"-1", R"("1025GiB")", "true"})
+    EXPECT_EQ(problems_of(root_with("memory_budget", value)),
+              problem("/memory_budget", value, size_allowed(0)));
+}
+
 TEST(ConfigBounds, OfLingerTimeout) {
   const auto time = [](const std::string& value) {
     return parse_config(stream_with("linger_timeout", value)).stream.linger_timeout;

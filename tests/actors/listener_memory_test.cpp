@@ -28,7 +28,7 @@ protected:
   /// A stream whose peer does not read holds more than there is.
   void exhaust() {
     holder_ = connect(options(), 4096);
-    self().request(holder_.stream, caf::infinite, Write{pattern(8 * mib)});
+    self()->send(holder_.stream, Write{Bytes{pattern(8 * mib)}});
     ASSERT_TRUE(wait_until([&] { return budget_->exhausted(); }));
   }
   static bool served(Client& client) {
@@ -110,6 +110,7 @@ TEST_F(ListenerMemoryTest, AListenerThatWaitsCanBeStopped) {
   EXPECT_TRUE(ask<Done>(listener_, Stop{}));
   EXPECT_TRUE(waiting.at_end());
   EXPECT_TRUE(info().endpoints.empty());
+  EXPECT_FALSE(info().paused);
   const Endpoint again = listen_with(listener_);
   Client next{again};
   next.send("hello\n");
