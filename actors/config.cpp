@@ -135,6 +135,7 @@ void read_server(const ConfigValue& value, ServerConfig& target) {
        {"max_restarts", [&](const V& v) { read_whole(v, target.max_restarts, 0, most_restarts); }},
        {"stream", [&](const V& v) { read_stream(v, target.stream); }},
        {"limits", [&](const V& v) { read_limits(v, target.limits); }},
+       {"memory_budget", [&](const V& v) { read_size(v, target.memory_budget, 0); }},
        {"drain_timeout", [&](const V& v) { read_time(v, target.drain_timeout); }},
        {"log", [&](const V& v) { read_log(v, target.log); }}});
   for (std::size_t i = 0; i < target.listen.size(); ++i)

@@ -4,6 +4,7 @@
 #include "actors/listener.hpp"
 
 #include <squall/net/log.hpp>
+#include <squall/net/memory_budget.hpp>
 
 #include <algorithm>
 
@@ -37,6 +38,11 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
                                              else
                                                listener.serve(std::move(connection), peer, accept);
                                            }} {
+  if (listener.options_->memory_budget != nullptr)
+    acceptor.set_before_accept([&listener] {
+      if (listener.memory_exhausted() && !listener.waits_for_memory_)
+        listener.update_pause();
+    });
   if (accept.proxy_protocol)
     proxy.emplace(
         listener.loop(), *accept.proxy_protocol,
@@ -170,6 +176,7 @@ void Listener::stop() {
       (entry->proxy && entry->proxy->pending_count() > 0 ? waiting : gone).push_back(std::move(entry));
   entries_.clear();
   ending_ = std::move(waiting);
+  update_memory_wait();
   drop_later(std::move(gone));
   publish_info();
 }
@@ -232,7 +239,7 @@ void Listener::publish_info() {
   ListenerInfo now;
   for (const auto& entry : entries_)
     now.endpoints.push_back(entry->acceptor.socket().local_endpoint());
-  now.paused = paused_ || waits_for_room_ || rate_timer_.armed();
+  now.paused = paused_ || limited();
   now.draining = !drain_replies_.empty();
   now.limits = limits_;
   const std::lock_guard lock{info_mutex_};
@@ -251,6 +258,10 @@ ListenerInfo Listener::info() const {
   result.rejected_count = state_->rejected;
   result.pause_count = state_->pauses;
   result.refused_count = state_->refused;
+  if (options_->memory_budget != nullptr) {
+    result.memory_budget = options_->memory_budget->limit();
+    result.memory_used = options_->memory_budget->used();
+  }
   return result;
 }
 
@@ -265,9 +276,12 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
     return;
   const std::uint64_t id = ++state_->accepted;
   const bool no_place = limits_.max_connections > 0 && state_->places >= limits_.max_connections;
-  auto place = no_place ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
+  // Where it is to wait in the kernel it does not come here, but for one with a late PROXY header.
+  const bool no_memory = limits_.when_full != WhenFull::queue && memory_exhausted();
+  auto place = no_place || no_memory ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
   if (place == nullptr) {
-    reject(std::move(socket), peer, accept, no_place ? "max_connections" : "max_connections_per_ip");
+    const char* limit = no_place ? "max_connections" : no_memory ? "memory_budget" : "max_connections_per_ip";
+    reject(std::move(socket), peer, accept, limit);
     if (waits_for_room_) // behind a proxy it was counted until its header told whose it is
       update_pause();
     return;

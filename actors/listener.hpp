@@ -55,6 +55,12 @@ private:
   void update_pause();
   [[nodiscard]] std::uint64_t awaiting_header() const noexcept;
   [[nodiscard]] bool full() const noexcept;
+  [[nodiscard]] bool memory_exhausted() const noexcept;
+  void update_memory_wait();
+  void look_for_memory();
+  [[nodiscard]] bool limited() const noexcept {
+    return waits_for_room_ || waits_for_memory_ || rate_timer_.armed();
+  }
   bool refill_accepts();
   void room_is_free();
   void reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept, const char* limit);
@@ -88,9 +94,11 @@ private:
   ListenerLimits limits_;
   bool paused_ = false;           ///< by Pause
   bool waits_for_room_ = false;   ///< max_connections is reached
+  bool waits_for_memory_ = false; ///< the memory budget is exhausted
   double accept_tokens_ = 0;      ///< connections that max_accept_rate lets in now
   TimePoint tokens_counted_at_{}; ///< when accept_tokens_ was so many
   Timer rate_timer_{[this] { update_pause(); }};
+  Timer memory_timer_{[this] { look_for_memory(); }};               ///< armed while it waits for memory
   std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
 
   std::vector<Reply> drain_replies_; ///< empty: no draining

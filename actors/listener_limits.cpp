@@ -3,6 +3,7 @@
 // listener_limits.cpp: whom a listener lets in, and when it leaves connections in the kernel.
 #include "actors/listener.hpp"
 #include <squall/net/log.hpp>
+#include <squall/net/memory_budget.hpp>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +15,8 @@ namespace {
 
 constexpr std::uint64_t most_accepts_per_turn = 65536;
 constexpr std::uint64_t most_accept_rate = 1'000'000'000;
+/// Between two looks whether there is memory again.
+constexpr std::chrono::milliseconds memory_look_time{10};
 constexpr long most_rejecting = 256;
 constexpr std::chrono::seconds reject_time{2}; ///< for the handshake, the answer and its way
 
@@ -61,6 +64,10 @@ bool Listener::full() const noexcept {
   return limits_.max_connections > 0 && state_->places + awaiting_header() >= limits_.max_connections;
 }
 
+bool Listener::memory_exhausted() const noexcept {
+  return options_->memory_budget != nullptr && options_->memory_budget->exhausted();
+}
+
 /// Counts what max_accept_rate lets in by now. @returns whether that is a connection
 bool Listener::refill_accepts() {
   if (limits_.max_accept_rate == 0)
@@ -74,7 +81,7 @@ bool Listener::refill_accepts() {
 
 /// Pauses the sockets, or lets them go on, as Pause and the limits say.
 void Listener::update_pause() {
-  const bool was_limited = waits_for_room_ || rate_timer_.armed();
+  const bool was_limited = limited();
   waits_for_room_ = false;
   if (full() && limits_.when_full == WhenFull::queue) {
     state_->wants_room = true;
@@ -84,14 +91,36 @@ void Listener::update_pause() {
     const double missing = (1 - accept_tokens_) / static_cast<double>(limits_.max_accept_rate);
     rate_timer_.start_after(loop(), std::chrono::ceil<Duration>(std::chrono::duration<double>{missing}));
   }
-  const bool limited = waits_for_room_ || rate_timer_.armed();
-  if (limited && !was_limited)
+  update_memory_wait();
+  if (limited() && !was_limited)
     ++state_->pauses;
   for (const auto& entry : entries_) {
     entry->acceptor.set_accepts_per_turn(static_cast<int>(limits_.accepts_per_turn));
-    entry->acceptor.set_paused(paused_ || limited);
+    entry->acceptor.set_paused(paused_ || limited());
   }
   publish_info();
+}
+
+/// The memory budget does not tell when there is room: a timer looks.
+void Listener::update_memory_wait() {
+  const bool waits = memory_exhausted() && limits_.when_full == WhenFull::queue && !entries_.empty();
+  if (waits && !waits_for_memory_)
+    log_event(LogLevel::warning, "accept_paused", "connections wait until the streams hold less memory",
+              {{"limit", "memory_budget"},
+               {"used", std::to_string(options_->memory_budget->used())},
+               {"connections", std::to_string(state_->places)}});
+  waits_for_memory_ = waits;
+  if (waits)
+    memory_timer_.start_after(loop(), memory_look_time);
+  else
+    memory_timer_.cancel();
+}
+
+void Listener::look_for_memory() {
+  if (memory_exhausted())
+    memory_timer_.start_after(loop(), memory_look_time);
+  else
+    update_pause();
 }
 
 void Listener::room_is_free() {

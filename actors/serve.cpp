@@ -119,7 +119,10 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
     }
     const ProcessSignals signals;
     blocked.reset();
-    server.configure({.io_threads = config.io_threads, .stream = config.stream, .limits = config.limits});
+    server.configure({.io_threads = config.io_threads,
+                      .stream = config.stream,
+                      .limits = config.limits,
+                      .memory_budget = config.memory_budget});
     for (std::size_t i = 0; i < bound.size(); ++i)
       server.add_sockets(bound[i], config.listen[i].accept);
     if (config.processes == 1)

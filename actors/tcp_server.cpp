@@ -4,6 +4,7 @@
 #include "actors/listener.hpp"
 #include "actors/process_signals.hpp"
 #include <squall/net/log.hpp>
+#include <squall/net/memory_budget.hpp>
 #include <squall/net/process.hpp>
 #include <squall/tcp_server.hpp>
 
@@ -34,6 +35,13 @@ std::vector<Endpoint> endpoints_of(const std::vector<ListeningSocket>& sockets) 
   return endpoints;
 }
 
+StreamOptions stream_options(const ServerOptions& options) {
+  StreamOptions stream = options.stream;
+  if (options.memory_budget > 0)
+    stream.memory_budget = std::make_shared<MemoryBudget>(options.memory_budget);
+  return stream;
+}
+
 } // namespace
 
 class TCPServer::Impl {
@@ -50,8 +58,8 @@ public:
   struct Running {
     Running(Handler with, const ServerOptions& options)
         : io{system, {options.io_threads, nullptr}}, listener{io.spawn_listener(
-                                                         std::move(with),
-                                                         {options.stream, options.accept, options.limits})} {
+                                                         std::move(with), {stream_options(options),
+                                                                           options.accept, options.limits})} {
       // Actors that handlers made and that live on must not keep the process.
       system.await_actors_before_shutdown(false);
     }

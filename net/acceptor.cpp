@@ -118,6 +118,8 @@ void Acceptor::run_task() {
 void Acceptor::accept_batch() {
   int failures = 0;
   for (int i = 0; i < accepts_per_turn_; ++i) {
+    if (before_accept_ && !stopped_)
+      before_accept_();
     if (stopped_ || socket_.fd() < 0)
       return stop();
     if (held_)

@@ -44,6 +44,8 @@ const char* to_string(StreamErrc code) noexcept {
     return "unread bytes when TLS was to start: they came without its protection";
   case StreamErrc::lookup_failed:
     return "the host name could not be looked up";
+  case StreamErrc::memory_budget:
+    return "it held the most while the memory budget was passed";
   }
   return "unknown stream error";
 }
@@ -121,6 +123,7 @@ void throw_error(const StreamError& error, const std::string& message) {
   case StreamErrc::not_idle:
   case StreamErrc::server_hostname:
   case StreamErrc::unread_plaintext:
+  case StreamErrc::memory_budget:
     break;
   }
   throw StreamUsageError{error, message};

@@ -116,6 +116,7 @@ void StreamCore::begin_linger(Timeout flush_for) {
     dropped_ = !unsent_.empty() && unsent_.end() > answered_;
     unsent_.truncate(answered_);
   }
+  count_memory();
   const Duration time = flush_for.value_or(options_->linger_timeout);
   if (time <= Duration::zero()) {
     if (flush_for)
@@ -225,6 +226,7 @@ void StreamCore::release_transport() noexcept {
   kept_ = nullptr;
   flush_task_.unlink();
   unsent_.truncate(unsent_.begin());
+  count_memory();
 }
 
 void StreamCore::finish_close() {

@@ -34,6 +34,8 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
                                                                                        options_->nodelay} {
   if (options_->idle_timeout > std::chrono::milliseconds::zero())
     idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
+  if (options_->memory_budget != nullptr)
+    memory_ = std::make_unique<Memory>(*this, options_->memory_budget);
   if (!transport_->connected()) {
     link_ = LinkState::unconnected;
     readable_ = false;

@@ -8,6 +8,7 @@
 // itself.
 #pragma once
 
+#include "net/memory_share.hpp"
 #include "net/read_buffer.hpp"
 #include "net/read_match.hpp"
 #include "net/write_queue.hpp"
@@ -144,6 +145,13 @@ private:
     std::unique_ptr<Timer> timer; ///< of its timeout
   };
   enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
+  /// What it has of a memory budget.
+  struct Memory {
+    Memory(StreamCore& core, std::shared_ptr<MemoryBudget> budget);
+    MemoryShare share;
+    Timer timer;                         ///< armed while something counts: the next look
+    std::optional<TimePoint> held_since; ///< since when each look finds it so, and nothing was received
+  };
   struct PendingWrite {
     std::uint64_t end;
     TimePoint deadline; ///< TimePoint::max() where there is none
@@ -194,6 +202,18 @@ private:
   void check_write_deadlines();
   void answer_first_writer(Result<void> result);
 
+  // -- memory
+  /// After what the stream holds has changed.
+  void count_memory() noexcept {
+    if (memory_ != nullptr)
+      update_memory();
+  }
+  void update_memory() noexcept;
+  bool look_at_memory(Duration delay) noexcept;
+  bool held_by_memory() noexcept;
+  void check_memory();
+  void close_for_memory();
+
   // -- closing
   void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
   void fail(const IoResult& result, const char* what);
@@ -237,6 +257,7 @@ private:
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
   std::unique_ptr<Timer> handshake_timer_; ///< only with TLS
+  std::unique_ptr<Memory> memory_;         ///< only with a memory_budget
   Task<&StreamCore::run_deferred> deferred_task_{*this};
   Task<&StreamCore::flush> flush_task_{*this};
 

@@ -75,6 +75,7 @@ void StreamCore::leave_read() noexcept {
     return;
   try {
     unread_.put_back({buffer.data(), size});
+    count_memory();
   } catch (const std::bad_alloc&) { // bytes are lost: the stream must not go on as if they were not
     fail(IoResult::failure(ENOMEM), "receive");
   }
@@ -126,6 +127,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
       std::memcpy(into.buffer.data() + into_size_, unread_.view().data(), copied);
       static_cast<void>(unread_.take(copied));
       into_size_ += copied;
+      count_memory();
     }
     if (into_size_ == into.buffer.size() || (into.partial && into_size_ > 0)) {
       Bytes bytes = into.buffer.front(std::exchange(into_size_, 0));
@@ -145,6 +147,8 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
 
 /// There may be something to receive, and it is still this stream's turn; otherwise it has been put off.
 bool StreamCore::may_receive() noexcept {
+  if (memory_ != nullptr && readable_ && held_by_memory())
+    return false;
   if (readable_ && received_ >= bytes_per_turn)
     loop_.defer(deferred_task_);
   return readable_ && received_ < bytes_per_turn;
@@ -167,13 +171,17 @@ Result<Bytes> StreamCore::final_read_outcome() {
   // Only an orderly end makes a whole of what arrived; otherwise a pending read fails, and a later one takes
   // the rest.
   const bool whole = read_ended_ || reason_ == CloseReason::peer_closed;
-  if (match_.satisfied_by_end() && (whole || (started_closed_ && !unread_.empty())))
-    return unread_.take(unread_.size());
+  if (match_.satisfied_by_end() && (whole || (started_closed_ && !unread_.empty()))) {
+    Bytes bytes = unread_.take(unread_.size());
+    count_memory();
+    return bytes;
+  }
   return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}};
 }
 
 /// Bytes were taken: the end shows when everything is read, also to who does not read on.
 void StreamCore::after_read() noexcept {
+  count_memory();
   if (hang_up_ && unread_.empty() && !closed_)
     loop_.defer(deferred_task_);
 }
@@ -221,6 +229,10 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
   case IoResult::Status::done:
     received_ += result.size;
     bytes_received_ += result.size;
+    if (memory_ != nullptr) {
+      memory_->held_since.reset();
+      update_memory();
+    }
     last_activity_ = loop_.turn_time();
     // A short read took all there was; what comes later is told. Only an end that was told already is still
     // there. So is what lies behind urgent data (tcp(7)).

@@ -44,6 +44,7 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
 /// After something was queued. @returns the position of its end
 std::uint64_t StreamCore::queued() {
   paused_ = paused_ || unsent_.size() > options_->write_high_water_mark;
+  count_memory();
   if (!blocked_)
     loop_.at_end_of_turn(flush_task_);
   return unsent_.end();
@@ -260,6 +261,7 @@ void StreamCore::send_unsent(std::size_t most) {
     }
     blocked_ = false;
     unsent_.advance(std::min(result.size, unsent_.size()));
+    count_memory();
     if (paused_ && unsent_.size() <= options_->write_low_water_mark) {
       paused_ = false;
       loop_.defer(deferred_task_); // which tells

@@ -59,6 +59,7 @@ struct ServerConfig {
   int max_restarts = 100;     ///< as fork_processes; from JSON at most 10000
   StreamOptions stream;       ///< of every accepted connection
   ListenerLimits limits;
+  std::size_t memory_budget = 0;                   ///< as ServerOptions::memory_budget; of each process
   std::chrono::milliseconds drain_timeout{10'000}; ///< as ServerOptions::drain_timeout
   LogOptions log;
 };

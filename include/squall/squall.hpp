@@ -16,6 +16,7 @@
 #include <squall/net/io_stream.hpp>
 #include <squall/net/ip_network.hpp>
 #include <squall/net/log.hpp>
+#include <squall/net/memory_budget.hpp>
 #include <squall/net/pipe_io_stream.hpp>
 #include <squall/net/process.hpp>
 #include <squall/net/proxy_protocol.hpp>

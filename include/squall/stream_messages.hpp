@@ -236,7 +236,7 @@ struct Drained {
   friend bool operator==(const Drained&, const Drained&) = default;
 };
 
-/// What happens with a connection beyond a limit.
+/// What happens with a connection beyond a limit, and while a MemoryBudget is exhausted.
 enum class WhenFull : std::uint8_t {
   queue, ///< it waits in the kernel, up to the backlog; beyond ListenerLimits::max_connections_per_ip, where only one
   ///< client is to wait, it is reset
@@ -314,6 +314,8 @@ struct ListenerInfo {
   std::uint64_t pause_count = 0;      ///< how often a limit left connections in the kernel
   bool paused = false;                ///< connections wait in the kernel now, by Pause or a limit
   bool draining = false;
+  std::uint64_t memory_budget = 0; ///< bytes; 0: there is none
+  std::uint64_t memory_used = 0;   ///< bytes of it, by all streams that share it
   ListenerLimits limits = {};
 };
 
@@ -672,7 +674,8 @@ typename Inspector::result_type inspect(Inspector& f, Listening& x) {
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
   return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
-           x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused, x.draining, x.limits);
+           x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused, x.draining,
+           x.memory_budget, x.memory_used, x.limits);
 }
 
 } // namespace squall

@@ -32,6 +32,8 @@ struct ServerOptions {
   StreamOptions stream = {};  ///< of every connection
   AcceptOptions accept = {};  ///< of every socket that is added without its own
   ListenerLimits limits = {};
+  /// Bytes that the buffers of all connections may hold: the limit of a MemoryBudget for `stream`. 0: what `stream` says.
+  std::size_t memory_budget = 0;
   /// How long run() lets connections come to their end at SIGINT and SIGTERM; see drain(). 0: not at all.
   std::chrono::milliseconds drain_timeout{10'000};
 };

@@ -89,7 +89,7 @@ const std::string time_allowed =
 const std::string seconds_allowed =
     R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
 const std::string root_keys =
-    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "drain_timeout", "log")";
+    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "memory_budget", "drain_timeout", "log")";
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +
@@ -152,6 +152,7 @@ TEST(ParseConfig, ReadsEveryKey) {
                "write_high_water_mark": 0, "write_low_water_mark": "1KiB", "half_close": true,
                "linger_timeout": "250ms", "idle_timeout": "2m", "nodelay": false,
                "keep_alive": {"idle": "1s", "interval": "9h", "count": 127, "user_timeout": "5s"}},
+    "memory_budget": "512MiB",
     "log": {"level": "debug", "format": "json"}
   })");
   ASSERT_EQ(config.listen.size(), 2u);
@@ -177,6 +178,7 @@ TEST(ParseConfig, ReadsEveryKey) {
   EXPECT_EQ(config.stream.idle_timeout, 2min);
   EXPECT_FALSE(config.stream.nodelay);
   EXPECT_EQ(config.stream.keep_alive, (KeepAlive{1s, 9h, 127, 5s}));
+  EXPECT_EQ(config.memory_budget, 512U * 1024 * 1024);
   EXPECT_EQ(config.log.level, LogLevel::debug);
   EXPECT_EQ(config.log.format, LogFormat::json);
 }
@@ -286,6 +288,15 @@ TEST(ConfigBounds, OfReadChunkSize) {
 TEST(ConfigBounds, OfMaxWriteBufferSize) {
   expect_size_bounds("max_write_buffer_size", 1);
   EXPECT_EQ(parse_config(stream_with("max_write_buffer_size", "1")).stream.max_write_buffer_size, 1u);
+}
+
+TEST(ConfigBounds, OfMemoryBudget) {
+  EXPECT_EQ(parse_config("{}").memory_budget, 0U);
+  EXPECT_EQ(parse_config(root_with("memory_budget", "0")).memory_budget, 0U);
+  EXPECT_EQ(parse_config(root_with("memory_budget", R"("1TiB")")).memory_budget, one_tib);
+  for (const std::string value : {"-1", R"("1025GiB")", "true"})
+    EXPECT_EQ(problems_of(root_with("memory_budget", value)),
+              problem("/memory_budget", value, size_allowed(0)));
 }
 
 TEST(ConfigBounds, OfLingerTimeout) {

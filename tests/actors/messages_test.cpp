@@ -100,6 +100,12 @@ TEST_F(Messages, EndpointsAndInfosTravel) {
   EXPECT_EQ(listener.connection_count, 1U);
   EXPECT_EQ(listener.accepted_count, 2U);
   EXPECT_EQ(listener.failed_count, 3U);
+  ListenerInfo with_memory;
+  with_memory.memory_budget = std::uint64_t{1} << 40;
+  with_memory.memory_used = 4;
+  with_memory = travel(with_memory);
+  EXPECT_EQ(with_memory.memory_budget, std::uint64_t{1} << 40);
+  EXPECT_EQ(with_memory.memory_used, 4U);
 }
 
 TEST_F(Messages, ListenTravels) {

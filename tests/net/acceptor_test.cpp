@@ -155,6 +155,28 @@ TEST_F(AcceptorTest, MayBeStoppedInTheMiddleOfABatch) {
   EXPECT_EQ(accepted.size(), 3u);
 }
 
+TEST_F(AcceptorTest, AsksBeforeEachAcceptAndLeavesConnectionsInTheKernel) {
+  std::vector<Socket> clients;
+  for (int i = 0; i < 5; ++i)
+    clients.push_back(connect_to(listener));
+  accept_on(listener);
+  std::size_t room = 3;
+  acceptor->set_before_accept([&] {
+    if (accepted.size() == room)
+      acceptor->set_paused(true);
+  });
+  ASSERT_TRUE(wait_for(3));
+  run_turns(loop);
+  EXPECT_EQ(accepted.size(), 3U);
+  room = 0;
+  acceptor->set_paused(false);
+  ASSERT_TRUE(wait_for(5));
+  clients.push_back(connect_to(listener));
+  acceptor->set_before_accept([&] { acceptor->stop(); });
+  run_turns(loop);
+  EXPECT_EQ(accepted.size(), 5U);
+}
+
 TEST_F(AcceptorTest, MayBeStoppedBetweenTwoBatches) {
   std::vector<Socket> clients;
   for (int i = 0; i < 40; ++i)

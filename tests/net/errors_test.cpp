@@ -13,8 +13,9 @@ namespace squall {
 
 namespace {
 
-constexpr StreamErrc all_codes[] = {StreamErrc::closed, StreamErrc::already_reading, StreamErrc::buffer_full,
-                                    StreamErrc::unsatisfiable_read, StreamErrc::invalid_argument};
+constexpr StreamErrc all_codes[] = {StreamErrc::closed,           StreamErrc::already_reading,
+                                    StreamErrc::buffer_full,      StreamErrc::unsatisfiable_read,
+                                    StreamErrc::invalid_argument, StreamErrc::memory_budget};
 
 const std::error_code connection_reset = std::make_error_code(std::errc::connection_reset);
 

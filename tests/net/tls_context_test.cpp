@@ -57,8 +57,9 @@ TEST(TLSContextTest, WeakSpot32NamesTheFileTheReasonAndWhatToDo) {
   expect_says(
       changed(client_options(), [](auto& options) { options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:TYPO"; }),
       {"ciphers has \"TYPO\"", "no cipher match"});
-  expect_says(changed(client_options(), [](auto& options) { options.ciphersuites = "TLS_AES_128_GCM_SHA256:TYPO"; }),
-              {"ciphersuites has \"TYPO\""});
+  expect_says(
+      changed(client_options(), [](auto& options) { options.ciphersuites = "TLS_AES_128_GCM_SHA256:TYPO"; }),
+      {"ciphersuites has \"TYPO\""});
 }
 
 TEST(TLSContextTest, RefusesADamagedCertificate) {

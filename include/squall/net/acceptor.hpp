@@ -51,6 +51,9 @@ public:
   /// Accepts what waits in the kernel now, at most `most` connections, though it is paused. @returns how many
   int accept_rest(int most);
 
+  /// `function` is called before it looks for each connection, and may pause or stop the acceptor; it must not throw.
+  void set_before_accept(std::function<void()> function) { before_accept_ = std::move(function); }
+
   void set_accepts_per_turn(int value) noexcept { accepts_per_turn_ = value; } ///< at least 1
 
   /// Ends accepting, also from inside on_accept. The socket stays open. Doing it twice is harmless.
@@ -71,6 +74,7 @@ private:
   EventLoop& loop_;
   ListeningSocket socket_;
   OnAccept on_accept_;
+  std::function<void()> before_accept_;
   int accepts_per_turn_;
   Timer resume_timer_;
   std::unique_ptr<DescriptorWait> descriptor_wait_;

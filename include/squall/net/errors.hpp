@@ -35,6 +35,8 @@ enum class StreamErrc : std::uint8_t {
   server_hostname = 12,  ///< TLS verifies its peer and was not told a name or an address; nothing was started
   unread_plaintext = 13, ///< bytes were unread when TLS was to start: the real error behind tls_failed
   lookup_failed = 14,    ///< a host name has no address, or looking it up failed: see the real error
+  memory_budget = 15, ///< the stream held the most while its MemoryBudget was passed: the real error behind
+                      ///< limit
 };
 
 /// Why a stream closed. The numbers are fixed: they travel in messages.
@@ -43,7 +45,7 @@ enum class CloseReason : std::uint8_t {
   peer_closed = 1,     ///< the peer ended its side in an orderly way
   reset = 2,           ///< the connection broke: ECONNRESET, ECONNABORTED, EPIPE, ETIMEDOUT
   local_close = 3,     ///< close() here
-  limit = 4,           ///< a limit was passed: max_bytes or max_buffer_size
+  limit = 4,           ///< a limit was passed: max_bytes, max_buffer_size or a MemoryBudget
   transport_error = 5, ///< another error of the system; see the real error
   handler_ended = 6,   ///< the handler returned, or its actor ended
   handler_failed = 7,  ///< the handler threw, or its actor died of an error
@@ -94,7 +96,7 @@ class StreamClosedError : public StreamException {
 public:
   using StreamException::StreamException;
   [[nodiscard]] CloseReason reason() const noexcept { return error().reason; }
-  /// StreamErrc::unsatisfiable_read or buffer_full behind CloseReason::limit, an errno behind a broken
+  /// StreamErrc::unsatisfiable_read, buffer_full or memory_budget behind CloseReason::limit, an errno behind a broken
   /// connection; none behind an orderly close.
   [[nodiscard]] const std::error_code& real_error() const noexcept { return error().real_error; }
 };

@@ -13,6 +13,8 @@
 
 namespace squall {
 
+class MemoryBudget;
+
 /// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7). Values out of bounds are ignored
 /// by the system.
 struct KeepAlive {
@@ -68,6 +70,10 @@ struct StreamOptions {
 
   /// Probes of an idle connection; none: no probes. Ignored where the transport is not TCP.
   std::optional<KeepAlive> keep_alive = std::nullopt;
+
+  /// Where the stream counts what it holds, together with others; see memory_budget.hpp. None: nowhere.
+  /// With g++ 12 name options that have one before a co_await (docs/decisions/0009).
+  std::shared_ptr<MemoryBudget> memory_budget = nullptr;
 };
 
 /// Options that many streams share, which saves each a copy. @throws std::bad_alloc
