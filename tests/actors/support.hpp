@@ -93,8 +93,18 @@ public:
     address.sin_family = AF_INET;
     address.sin_port = htons(server.port);
     ::inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-    if (::connect(socket_.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    if (::connect(socket_.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0)
+      return;
+    if (errno != EINTR) // a signal, such as SIGCHLD: the connect goes on (connect(2))
       throw_errno("connect");
+    pollfd done{socket_.fd(), POLLOUT, 0};
+    while (::poll(&done, 1, static_cast<int>(test_deadline.count()) * 1000) < 0 && errno == EINTR) {
+    }
+    int error = 0;
+    socklen_t size = sizeof error;
+    ::getsockopt(socket_.fd(), SOL_SOCKET, SO_ERROR, &error, &size);
+    if (error != 0)
+      throw std::system_error{error, std::generic_category(), "connect"};
   }
 
   void send(std::string_view data) {
