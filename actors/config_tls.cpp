@@ -80,6 +80,7 @@ std::vector<ConfigField> common_fields(TLSOptions& options) {
           {"key_password", [&](const V& v) { read_text(v, options.key_password, "the key's password"); }},
           {"ca_file", [&](const V& v) { read_path(v, options.ca_file); }},
           {"ca_directory", [&](const V& v) { read_path(v, options.ca_directory); }},
+          {"crl", [&](const V& v) { read_path(v, options.crl_file); }},
           {"system_ca", [&](const V& v) { read_bool(v, options.system_ca); }},
           {"min_version", [&](const V& v) { read_version(v, options.min_version); }},
           {"max_version", [&](const V& v) { read_version(v, options.max_version); }},

@@ -33,10 +33,7 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
     : accept{std::move(options)}, acceptor{listener.loop(), socket,
                                            [this, &listener](Socket connection, const Endpoint& peer) {
-                                             if (proxy)
-                                               listener.await_header(*proxy, std::move(connection), peer);
-                                             else
-                                               listener.serve(std::move(connection), peer, accept);
+                                             listener.take(*this, std::move(connection), peer);
                                            }} {
   if (listener.options_->memory_budget != nullptr)
     acceptor.set_before_accept([&listener] {
@@ -212,6 +209,9 @@ void Listener::reload_tls(Reply reply) {
         of->tls = after;
         break;
       }
+  if (!reloaded.empty())
+    log_event(LogLevel::info, "tls_reloaded", "certificates and keys were read again",
+              {{"contexts", std::to_string(reloaded.size())}});
   reply.deliver(*this);
 }
 
@@ -265,9 +265,14 @@ ListenerInfo Listener::info() const {
   return result;
 }
 
-void Listener::await_header(ProxyReader& proxy, Socket socket, const Endpoint& peer) {
-  proxy.accept(std::move(socket), peer);
-  if (full())
+/// An accepted connection.
+void Listener::take(Entry& entry, Socket socket, const Endpoint& peer) {
+  --accept_tokens_;
+  if (entry.proxy)
+    entry.proxy->accept(std::move(socket), peer);
+  else
+    serve(std::move(socket), peer, entry.accept);
+  if (!refill_accepts() || full())
     update_pause();
 }
 
@@ -286,9 +291,6 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
       update_pause();
     return;
   }
-  --accept_tokens_;
-  if (!refill_accepts() || full())
-    update_pause();
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
   NewConnection connection{std::move(socket), peer, accept.tls, id, std::move(place), state_, options_};
   if (target == unit()) {

@@ -78,7 +78,7 @@ private:
   void stop();
   void drop_later(std::vector<std::shared_ptr<Entry>> entries);
   void publish_info();
-  void await_header(ProxyReader& proxy, Socket socket, const Endpoint& peer);
+  void take(Entry& entry, Socket socket, const Endpoint& peer);
   void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
 
   std::shared_ptr<const LoopUnits> units_;

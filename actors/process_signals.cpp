@@ -121,7 +121,6 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
   while (signals.wait() == ProcessSignals::Wish::reload) {
     try {
       server.reload_tls();
-      log_event(LogLevel::info, "tls_reloaded", "certificates and keys were read again", {});
     } catch (const std::exception& error) {
       log_event(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay",
                 {{"error", error.what()}});

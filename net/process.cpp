@@ -5,6 +5,7 @@
 // The parent waits with sigtimedwait(2) for SIGCHLD and the signals that it hands on, which are blocked meanwhile: no handler,
 // no race, and no descriptor of its own that a child would have to close.
 #include "net/exit_status.hpp"
+#include "net/listening_sockets.hpp"
 #include "net/restart_limit.hpp"
 #include <squall/net/event_loop.hpp>
 #include <squall/net/log.hpp>
@@ -226,8 +227,15 @@ private:
       else
         child.start_at.reset();
     }
-    ending_ = ending_ || number != SIGHUP;
+    if (number != SIGHUP)
+      begin_end();
     send_all(number);
+  }
+
+  /// No child is started any more, so nobody needs the parent's copies of the sockets.
+  void begin_end() noexcept {
+    ending_ = true;
+    close_listening_sockets();
   }
 
   void send_all(int number) const noexcept {
@@ -281,7 +289,7 @@ private:
 
   /// SIGTERM, and after a while SIGKILL, to all; returns when they have ended.
   void end_all() {
-    ending_ = true;
+    begin_end();
     for (Child& child : children_)
       child.start_at.reset();
     send_all(SIGTERM);
@@ -332,6 +340,7 @@ int fork_processes(int num_processes, int max_restarts) {
   Family family{num_processes > 0 ? num_processes : cpu_count(), max_restarts};
   if (family.run())
     return current_task_id;
+  close_listening_sockets();       // also the files of unix sockets
   std::exit(family.exit_status()); // with the signals still blocked: one more must not change the status now
 }
 

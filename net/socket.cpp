@@ -2,13 +2,16 @@
 //
 // socket.cpp: owning descriptors, listening sockets and their binding.
 #include "net/descriptor_wait.hpp"
+#include "net/listening_sockets.hpp"
 #include "net/socket_api.hpp"
 #include "net/socket_file.hpp"
 #include <squall/net/socket.hpp>
 
 #include <atomic>
 #include <cerrno>
+#include <mutex>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <system_error>
 #include <unistd.h>
@@ -94,15 +97,33 @@ void Socket::reset() noexcept {
 
 struct ListeningSocket::Shared {
   explicit Shared(Socket socket) : fd{socket.fd()}, endpoint{socket_api::local_endpoint(socket.fd())} {
+    const std::lock_guard lock{all().mutex};
+    all().sockets.insert(this);
     static_cast<void>(socket.release());
   }
-  ~Shared() { close(); }
+  ~Shared() {
+    {
+      const std::lock_guard lock{all().mutex};
+      all().sockets.erase(this);
+    }
+    close();
+  }
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
   void close() noexcept {
     Socket closing{fd.exchange(-1)};
     if (closing && file)
       file->remove(); // before the socket goes: until then nobody else's file has its inode
+  }
+
+  /// Those of the process that exist.
+  struct All {
+    std::mutex mutex;
+    std::set<Shared*> sockets; ///< guarded by mutex
+  };
+  static All& all() {
+    static All& all = *new All; // outlives the sockets in static objects
+    return all;
   }
 
   std::atomic<int> fd;
@@ -128,6 +149,14 @@ void ListeningSocket::close() noexcept {
   if (shared_ != nullptr)
     shared_->close();
 }
+
+void ListeningSocket::close_all() noexcept {
+  const std::lock_guard lock{Shared::all().mutex};
+  for (Shared* const shared : Shared::all().sockets)
+    shared->close();
+}
+
+void close_listening_sockets() noexcept { ListeningSocket::close_all(); }
 
 std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string& address,
                                           const BindOptions& options) {

@@ -64,8 +64,8 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     write_timer_->cancel();
   if (phase_timer_ != nullptr)
     phase_timer_->cancel(); // not destroyed: this may run inside it
-  if (handshake_timer_ != nullptr)
-    handshake_timer_->cancel();
+  if (handshake_ != nullptr)
+    handshake_->timer.cancel();
   const bool broken = reason == CloseReason::reset || reason == CloseReason::transport_error ||
                       reason == CloseReason::aborted || reason == CloseReason::tls_failed ||
                       reason == CloseReason::tls_truncated;
@@ -101,9 +101,10 @@ void StreamCore::fail(const IoResult& result, const char* what) {
     }
     return;
   }
-  if (reason == CloseReason::tls_failed)
-    log_event(LogLevel::warning, "tls_failed", "a stream closes since TLS failed",
-              {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});
+  if (reason == CloseReason::tls_failed) // that the peer has left is its own affair
+    log_event(result.status == IoResult::Status::end ? LogLevel::debug : LogLevel::warning, "tls_failed",
+              "a stream closes since TLS failed",
+              {{"peer", peer_text()}, {"call", what}, {"error", code.message()}});
   if (reason == CloseReason::transport_error)
     log_event(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error",
               {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});

@@ -97,8 +97,8 @@ void StreamCore::begin_handshake(Timeout timeout) {
   handshaken_ = readable_ = false;
   blocked_ = true; // so that a write waits for the end of the handshake, not for the end of the turn
   if (!closed_) {  // otherwise the lingering has its own time
-    handshake_timer_ = std::make_unique<Timer>([this] { handshake_timed_out(); });
-    handshake_timer_->start_after(loop_, timeout.value_or(transport_->handshake_timeout()));
+    handshake_.reset(new Handshake{Timer{[this] { handshake_timed_out(); }}, peer_endpoint()});
+    handshake_->timer.start_after(loop_, timeout.value_or(transport_->handshake_timeout()));
   }
   loop_.defer(deferred_task_);
 }
@@ -114,18 +114,19 @@ void StreamCore::continue_handshake() {
     result = transport_->handshake(); // what hung up behind the bytes shows now
   if (result.status == IoResult::Status::would_block)
     return;
-  handshake_timer_ = nullptr; // an idle connection keeps nothing of its handshake
   if (result.status == IoResult::Status::done) {
+    handshake_ = nullptr; // an idle connection keeps nothing of its handshake
     begin_connected();
     return;
   }
   fail(result, "handshake");
+  handshake_ = nullptr;
   flush(); // what lingered is lost
 }
 
 void StreamCore::handshake_timed_out() {
   log_event(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
-            {{"peer", to_string(peer_endpoint())}});
+            {{"peer", peer_text()}});
   close(CloseReason::tls_failed, std::make_error_code(std::errc::timed_out));
 }
 

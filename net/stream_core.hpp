@@ -144,6 +144,10 @@ private:
     EventCompletion* completion;
     std::unique_ptr<Timer> timer; ///< of its timeout
   };
+  struct Handshake {
+    Timer timer;
+    Endpoint peer; ///< kept since the system forgets it when the peer resets the connection
+  };
   enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
   /// What it has of a memory budget.
   struct Memory {
@@ -217,6 +221,9 @@ private:
   // -- closing
   void shut(CloseReason reason, std::error_code real_error, Timeout flush_for = no_timeout);
   void fail(const IoResult& result, const char* what);
+  [[nodiscard]] std::string peer_text() const {
+    return to_string(handshake_ != nullptr ? handshake_->peer : peer_endpoint());
+  }
   void begin_linger(Timeout flush_for);
   void end_linger(CloseReason why) noexcept;
   void linger_over() noexcept;
@@ -256,8 +263,8 @@ private:
   std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
-  std::unique_ptr<Timer> handshake_timer_; ///< only with TLS
-  std::unique_ptr<Memory> memory_;         ///< only with a memory_budget
+  std::unique_ptr<Handshake> handshake_; ///< while there is one
+  std::unique_ptr<Memory> memory_;       ///< only with a memory_budget
   Task<&StreamCore::run_deferred> deferred_task_{*this};
   Task<&StreamCore::flush> flush_task_{*this};
 

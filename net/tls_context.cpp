@@ -3,6 +3,7 @@
 // tls_context.cpp: how options become an SSL_CTX, and how a server chooses by name and protocol.
 #include "net/tls_context_state.hpp"
 #include "net/tls_sessions.hpp"
+#include "net/tls_ticket_keys.hpp"
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -22,6 +23,7 @@ namespace {
 
 using BioPtr = std::unique_ptr<BIO, OpenSSLDelete<&BIO_free_all>>;
 using CertificatePtr = std::unique_ptr<X509, OpenSSLDelete<&X509_free>>;
+using RevocationListPtr = std::unique_ptr<X509_CRL, OpenSSLDelete<&X509_CRL_free>>;
 using KeyPtr = std::unique_ptr<EVP_PKEY, OpenSSLDelete<&EVP_PKEY_free>>;
 
 /// @param what    what could not be done, and with which file
@@ -66,16 +68,21 @@ int give_password(char* buffer, int size, int, void* password) {
   return static_cast<int>(text.size());
 }
 
-/// The next certificate, or nothing at the end of the text.
-CertificatePtr read_certificate(BIO& bio, const Source& source) {
+/// What `read` of OpenSSL makes of the next block of the text, or nothing at its end.
+template <class Pointer, class Read>
+Pointer read_next(BIO& bio, const Source& source, Read read) {
   std::string no_password;
-  CertificatePtr certificate{PEM_read_bio_X509(&bio, nullptr, &give_password, &no_password)};
-  if (certificate != nullptr)
-    return certificate;
+  Pointer made{read(&bio, nullptr, &give_password, &no_password)};
+  if (made != nullptr)
+    return made;
   if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
     fail("the " + source.text() + " is damaged", "write it again, in PEM");
   ERR_clear_error();
   return nullptr;
+}
+
+CertificatePtr read_certificate(BIO& bio, const Source& source) {
+  return read_next<CertificatePtr>(bio, source, &PEM_read_bio_X509);
 }
 
 void use_certificate(SSL_CTX& ctx, const Source& source) {
@@ -153,6 +160,28 @@ void use_authorities(SSL_CTX& ctx, const TLSOptions& options) {
   if (options.system_ca || (!named && options.side == TLSSide::client && !options.insecure_skip_verification))
     if (SSL_CTX_set_default_verify_paths(&ctx) != 1)
       fail("cannot use the system's authorities", "install the package ca-certificates");
+}
+
+void use_revocation_lists(SSL_CTX& ctx, const TLSOptions& options) {
+  const Source lists{"crl", options.crl_file, options.crl_pem};
+  if (!lists.given())
+    return;
+  const bool verifies = options.side == TLSSide::server
+                            ? options.client_certificates != ClientCertificates::none
+                            : !options.insecure_skip_verification;
+  if (!verifies)
+    refuse("the " + lists.text() + " is given, but nobody's certificate is verified");
+  X509_STORE* store = SSL_CTX_get_cert_store(&ctx);
+  const BioPtr bio = lists.open();
+  int count = 0;
+  while (const auto list = read_next<RevocationListPtr>(*bio, lists, &PEM_read_bio_X509_CRL)) {
+    if (X509_STORE_add_crl(store, list.get()) != 1)
+      fail("cannot use a list of the " + lists.text(), "check it with `openssl crl -text`");
+    ++count;
+  }
+  if (count == 0)
+    refuse("the " + lists.text() + " has no list in PEM (-----BEGIN X509 CRL-----)");
+  X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 }
 
 void check(const TLSOptions& options) {
@@ -299,6 +328,11 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
   }
   const bool resumes = options.client_certificates == ClientCertificates::none;
   const bool tickets = resumes && options.session_tickets;
+  // Also where there are no tickets: OpenSSL asks the context that a connection began with, which hands on to that of its
+  // name.
+  state.ticket_keys = std::make_unique<TLSTicketKeys>(options.session_lifetime);
+  SSL_CTX_set_app_data(&ctx, state.ticket_keys.get());
+  SSL_CTX_set_tlsext_ticket_key_evp_cb(&ctx, &TLSTicketKeys::use);
   const bool cache = resumes && options.session_cache_size > 0;
   if (!tickets) {
     SSL_CTX_set_options(&ctx, SSL_OP_NO_TICKET);
@@ -418,6 +452,7 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
   use_groups(*ctx);
   use_own_certificate(*ctx, options);
   use_authorities(*ctx, options);
+  use_revocation_lists(*ctx, options);
   use_protocols(*ctx, *this);
   use_resumption(*ctx, *this);
   const bool asks = options.client_certificates != ClientCertificates::none;

@@ -2,7 +2,7 @@
 //
 // tls_context_state.hpp: what is behind a TLSContext.
 //
-// Threads    Never changes after it is made, but for what is guarded: OpenSSL's session cache, the sessions of a client.
+// Threads    Never changes after it is made, but for what is guarded: OpenSSL's session cache, the sessions of a client, the keys of tickets.
 #pragma once
 
 #include <squall/net/tls_context.hpp>
@@ -25,6 +25,7 @@ struct OpenSSLDelete {
 };
 
 class TLSSessions;
+class TLSTicketKeys;
 
 struct TLSContextState {
   explicit TLSContextState(const TLSOptions& options);
@@ -42,7 +43,8 @@ struct TLSContextState {
   TLSOptions options; ///< all of them, for TLSContext::reload
   std::unique_ptr<SSL_CTX, OpenSSLDelete<&SSL_CTX_free>> ctx;
   std::array<unsigned char, 16> session_id_context{}; ///< sessions of another context are not resumed
-  std::unique_ptr<TLSSessions> sessions; ///< that servers gave this client; or nothing: it keeps none
+  std::unique_ptr<TLSSessions> sessions;      ///< that servers gave this client; or nothing: it keeps none
+  std::unique_ptr<TLSTicketKeys> ticket_keys; ///< of a server
 };
 
 /// OpenSSL's first reason in this thread's error queue, which is emptied.

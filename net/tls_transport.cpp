@@ -346,9 +346,14 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
     code = static_cast<unsigned long>(SSL_get_verify_result(ssl_.get())); // which says what was wrong
   else if (code == 0)
     code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING);
-  const bool cut = reason == SSL_R_UNEXPECTED_EOF_WHILE_READING && doing != Doing::handshake;
-  return IoResult::failure(static_cast<int>(code & 0x7fffffffU),
-                           cut ? CloseReason::tls_truncated : CloseReason::tls_failed);
+  const bool left =
+      ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+  const bool cut = left && doing != Doing::handshake;
+  IoResult result = IoResult::failure(static_cast<int>(code & 0x7fffffffU),
+                                      cut ? CloseReason::tls_truncated : CloseReason::tls_failed);
+  if (left && doing == Doing::handshake)
+    result.status = IoResult::Status::end;
+  return result;
 }
 
 IoResult TLSTransport::handshake() noexcept {

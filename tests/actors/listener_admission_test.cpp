@@ -105,6 +105,19 @@ TEST_F(AdmissionTest, ARefusedHeaderGivesItsPlaceBack) {
   EXPECT_EQ(info().refused_count, 1U);
 }
 
+TEST_F(AdmissionTest, TheRateCountsWhoWaitsForAHeader) {
+  static testing_support::ManualClock clock; // which outlives the loops
+  io_.reset();
+  io_.emplace(system_, IOOptions{1, &clock});
+  const Endpoint server = listen_behind_proxy({.max_accept_rate = 1});
+  Client first{server};
+  wait_until([&] { return info().paused; });
+  first.send(header_of(1));
+  EXPECT_EQ(first.receive_line(), line_of(1)) << "the header costs nothing more";
+  EXPECT_TRUE(info().paused);
+  EXPECT_EQ(info().pause_count, 1U);
+}
+
 TEST_F(AdmissionTest, TheAddressThatCountsIsTheClients) {
   const Endpoint server = listen_behind_proxy({.max_connections_per_ip = 1});
   Client first = send_header(server, 1);

@@ -90,6 +90,27 @@ TEST_F(LimitsTest, BeyondTheLimitAConnectionIsAnswered) {
   EXPECT_EQ(info().connection_count, 1U);
 }
 
+TEST_F(LimitsTest, SoManyAreAnsweredAtATimeAndTheNextIsReset) {
+  static testing_support::ManualClock clock; // which outlives the loops; the time of an answer is never over
+  io_.reset();
+  io_.emplace(system_, IOOptions{1, &clock});
+  const Endpoint server =
+      listen_under({.max_connections = 1, .when_full = WhenFull::answer, .full_answer = Bytes{"busy\n"}});
+  Client first{server};
+  EXPECT_TRUE(served(first));
+  std::vector<Client> waiting; // for their end, with the answer, since they do not end their side
+  for (int i = 0; i < 256; ++i)
+    ASSERT_EQ(waiting.emplace_back(server).receive_line(), "busy\n") << i;
+  Client beyond{server};
+  EXPECT_TRUE(beyond.at_end());
+  waiting.pop_back();
+  wait_until([&] {
+    Client next{server};
+    return !next.at_end();
+  });
+  EXPECT_TRUE(served(first));
+}
+
 TEST_F(LimitsTest, AClosedStreamThatStillSendsHoldsItsPlace) {
   // The handler is done at once, what it wrote is not: its client does not read.
   const std::string much = pattern(8 << 20);
@@ -110,7 +131,7 @@ TEST_F(LimitsTest, AClosedStreamThatStillSendsHoldsItsPlace) {
   first.close();
   wait_until([&] {
     Client next{server};
-    return !next.receive(1).empty();
+    return !next.at_end();
   });
 }
 

@@ -50,11 +50,11 @@ TEST(SocketConfig, ReadsUnixSockets) {
 }
 
 TEST(SocketConfig, RuleC8RefusesPathsThatCannotBe) {
-  for (const std::string& wrong :
-       {std::string{"\"\""}, std::string{"\"@\""}, '"' + std::string(108, 'x') + '"', std::string{"7"},
-        std::string{"null"}, std::string{"[]"}})
+  const std::string too_long(108, 'x');
+  for (const std::string& wrong : {std::string{"\"\""}, std::string{"\"@\""}, "\"" + too_long + "\"",
+                                   std::string{"7"}, std::string{"null"}, std::string{"[]"}})
     EXPECT_EQ(problems(R"({"unix": )" + wrong + "}").size(), 1U) << wrong;
-  expect_problem(R"({"unix": ")" + std::string(108, 'x') + "\"}", "/listen/0/unix", "1 to 107 bytes");
+  expect_problem(R"({"unix": ")" + too_long + "\"}", "/listen/0/unix", "1 to 107 bytes");
   EXPECT_TRUE(problems(R"({"unix": ")" + std::string(107, 'x') + "\"}").empty());
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // support.hpp: what the tests of the actor layer share: a blocking client, an actor system with I/O threads,
-// requests with a deadline, a log that is recorded.
+// requests with a deadline.
 #pragma once
 
+#include "tests/log_recorder.hpp"
 #include <squall/squall.hpp>
 
 #include <gtest/gtest.h>
@@ -187,38 +188,7 @@ private:
   std::string received_;
 };
 
-/// Records what is logged while it lives.
-class LogRecorder {
-public:
-  struct Event {
-    LogLevel level;
-    std::string name;
-    std::map<std::string, std::string> fields;
-  };
-  LogRecorder() {
-    set_log_rate(0, 1);
-    set_log_sink([this](const LogEvent& event) {
-      const std::lock_guard lock{mutex_};
-      events_.push_back({event.level, std::string{event.name}, {event.fields.begin(), event.fields.end()}});
-    });
-  }
-  LogRecorder(const LogRecorder&) = delete;
-  LogRecorder& operator=(const LogRecorder&) = delete;
-  ~LogRecorder() { set_log_sink({}); }
-
-  [[nodiscard]] std::vector<Event> events(std::string_view name) const {
-    const std::lock_guard lock{mutex_};
-    std::vector<Event> found;
-    std::copy_if(events_.begin(), events_.end(), std::back_inserter(found),
-                 [&](const Event& event) { return event.name == name; });
-    return found;
-  }
-  [[nodiscard]] std::size_t count(std::string_view name) const { return events(name).size(); }
-
-private:
-  mutable std::mutex mutex_;
-  std::vector<Event> events_;
-};
+using testing_support::LogRecorder;
 
 /// The outcome of a request to a stream actor or a listener.
 template <class T>

@@ -137,6 +137,18 @@ TEST_F(TLSListenerTest, WeakSpot31ReloadReadsTheFilesAgain) {
   EXPECT_EQ(before.server_name(), "first");
 }
 
+TEST_F(TLSListenerTest, AReloadIsToldWhereThereIsSomethingToReload) {
+  const LogRecorder log;
+  listener_ = io_->spawn_listener(echo);
+  listen_with(listener_);
+  EXPECT_TRUE(ask<Done>(listener_, ReloadTLS{}));
+  EXPECT_EQ(log.count("tls_reloaded"), 0U);
+  const auto sockets = bind_sockets(0, "127.0.0.1");
+  ASSERT_TRUE(ask<Listening>(listener_, AddSockets{sockets, AcceptOptions{context_from_files()}}));
+  EXPECT_TRUE(ask<Done>(listener_, ReloadTLS{}));
+  EXPECT_EQ(log.count("tls_reloaded"), 1U);
+}
+
 TEST_F(TLSListenerTest, ReloadReadsTheFilesOfNamesToo) {
   PemFolder other;
   other.issue_for("other first");

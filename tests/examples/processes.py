@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import tempfile
 import unittest
 
 import support
@@ -71,6 +72,14 @@ class ProcessesTest(unittest.TestCase):
             return self.line_of(client)
 
     @staticmethod
+    def takes_connections(address):
+        try:
+            support.connect(address).close()
+            return True
+        except ConnectionRefusedError:
+            return False
+
+    @staticmethod
     def line_of(client):
         line = b""
         while not line.endswith(b"\n"):
@@ -133,6 +142,28 @@ class ProcessesTest(unittest.TestCase):
             self.assertRegex(server.log(), r"echo_server: child [01] ended abnormally again \(signal 9 \(Killed\)\)")
             self.assertTrue(all(map(is_gone, children)))
             server.process.returncode = 0  # as expected: the end of the block must not mind
+
+    def test_nobody_waits_for_children_that_drain(self):
+        with support.Server("echo_server", {**CONFIG, "drain_timeout": "60s"}) as server:
+            self.children(server)
+            with support.connect(server.address) as client:
+                client.sendall(b"the first half")
+                server.send_signal(signal.SIGTERM)
+                support.wait_until(lambda: not self.takes_connections(server.address), "connections are refused")
+                client.sendall(b" and the second\n")
+                self.assertEqual(self.line_of(client), b"the first half and the second\n")
+            self.assertEqual(server.wait(), 0)
+
+    def test_the_file_of_a_unix_socket_goes_with_its_processes(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "socket")
+            with support.Server("echo_server", {**CONFIG, "listen": [{"unix": path}]}) as server:
+                for child in self.children(server):
+                    os.kill(child, signal.SIGKILL)  # a child that ends leaves it to the others
+                support.wait_until(lambda: len(children_of(server.pid)) == 2, "the children are replaced")
+                self.assertEqual(self.ask(server), b"hello\n")
+                self.assertEqual(server.stop(), 0)
+                self.assertEqual(os.listdir(folder), [])
 
     def test_a_killed_parent_leaves_no_children(self):
         for example, arguments in ("bind_start", ["3"]), ("fork_sockets", []):

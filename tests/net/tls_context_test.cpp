@@ -54,6 +54,14 @@ TEST(TLSContextTest, WeakSpot32NamesTheFileTheReasonAndWhatToDo) {
   expect_says(changed(client_options(), [](auto& options) { options.ca_pem = "no PEM"; }), {"ca_pem"});
   expect_says(changed(client_options(), [](auto& options) { options.ca_directory = "/nowhere"; }),
               {"ca_directory \"/nowhere\""});
+  expect_says(changed(client_options(), [](auto& options) { options.crl_pem = "no PEM"; }),
+              {"crl_pem has no list", "BEGIN X509 CRL"});
+  expect_says(changed(client_options(), [](auto& options) { options.crl_file = "/nowhere"; }),
+              {"crl file \"/nowhere\"", "No such file"});
+  std::string damaged = revocation_list(test_authority(), {});
+  damaged[damaged.size() / 2] = '!';
+  expect_says(changed(client_options(), [&](auto& options) { options.crl_pem = damaged; }),
+              {"crl_pem is damaged"});
   expect_says(
       changed(client_options(), [](auto& options) { options.ciphers = "ECDHE-RSA-AES128-GCM-SHA256:TYPO"; }),
       {"ciphers has \"TYPO\"", "no cipher match"});
@@ -116,6 +124,9 @@ TEST(TLSContextTest, RefusesOptionsThatContradictEachOther) {
                         options.max_version = TLSVersion::tls_1_2;
                       }),
               {"min_version is above max_version"});
+  expect_says(changed(server_options(),
+                      [](auto& options) { options.crl_pem = revocation_list(test_authority(), {}); }),
+              {"crl_pem is given", "nobody's certificate is verified"});
   expect_says(changed(client_options(), [](auto& options) { options.handshake_timeout = 0ms; }),
               {"handshake_timeout"});
   expect_says(changed(server_options(), [](auto& options) { options.session_lifetime = 0s; }),

@@ -2,6 +2,7 @@
 //
 // tls_handshake_test.cpp: how the two ends of TLS meet: who is believed, what waits, what both know afterwards, and what
 // happens to a handshake that fails, stalls or comes in pieces.
+#include "tests/log_recorder.hpp"
 #include "tests/net/tls_fixture.hpp"
 
 #include <csignal>
@@ -296,11 +297,32 @@ TEST_F(RuleC11, OnlyWhatIsCalledInsecureBelievesAnyone) {
   EXPECT_EQ(verify(issue({}), "", TLSContext{insecure_tls_client_options()}).reason, CloseReason::none);
 }
 
+TEST_F(RuleC11, ARevokedServerIsRefused) {
+  const Identity between = issue({.common_name = "Between", .is_authority = true}, &test_authority());
+  const Identity server = issue({.dns_names = {"foo"}}, &between);
+  const Identity another = issue({.dns_names = {"foo"}}, &between);
+  const auto outcome = [&](const std::string& lists) {
+    TLSOptions options = client_options();
+    options.crl_pem = lists;
+    return verify(server, "foo", TLSContext{options}, {&between});
+  };
+  const std::string of_root = revocation_list(test_authority(), {});
+  EXPECT_EQ(outcome(of_root + revocation_list(between, {&another})).reason, CloseReason::none);
+  EXPECT_EQ(outcome(of_root + revocation_list(between, {&another, &server})),
+            tls_error(X509_V_ERR_CERT_REVOKED));
+  EXPECT_EQ(outcome(revocation_list(test_authority(), {&between}) + revocation_list(between, {})),
+            tls_error(X509_V_ERR_CERT_REVOKED))
+      << "the authority between was taken back";
+  EXPECT_EQ(outcome(of_root), tls_error(X509_V_ERR_UNABLE_TO_GET_CRL));
+  EXPECT_EQ(outcome(of_root + revocation_list(between, {}, -3600)), tls_error(X509_V_ERR_CRL_HAS_EXPIRED));
+}
+
 class RuleC12 : public TLSTest {
 protected:
   TLSContext context(ClientCertificates wanted, TLSVersion version) {
     TLSOptions options = server_options();
     options.ca_pem = test_authority().certificate_pem();
+    options.crl_pem = revocations;
     options.client_certificates = wanted;
     return context_of(options, version);
   }
@@ -313,8 +335,20 @@ protected:
     info = both.stream.tls_info();
     return both.stream.error();
   }
+  std::string revocations; ///< in PEM
   std::optional<TLSInfo> info;
 };
+
+TEST_F(RuleC12, ARevokedClientIsRefused) {
+  const Identity valid = issue({.common_name = "valid"}, &test_authority());
+  const Identity revoked = issue({.common_name = "revoked"}, &test_authority());
+  revocations = revocation_list(test_authority(), {&revoked});
+  for (const TLSVersion version : {TLSVersion::tls_1_2, TLSVersion::tls_1_3})
+    for (const auto wanted : {ClientCertificates::request, ClientCertificates::require}) {
+      EXPECT_EQ(outcome(wanted, version, &valid).reason, CloseReason::none);
+      EXPECT_EQ(outcome(wanted, version, &revoked), tls_error(X509_V_ERR_CERT_REVOKED));
+    }
+}
 
 TEST_F(RuleC12, TableOfClientCertificates) {
   const Identity valid =
@@ -391,19 +425,31 @@ TEST_F(RuleC14, AlsoOfAConnect) {
   EXPECT_EQ(connected.error().reason, CloseReason::tls_failed);
 }
 
-class RuleC15 : public TLSTest {};
+class RuleC15 : public TLSTest {
+protected:
+  /// The loop has nothing to do: each of some turns lasts as long as it may, instead of finding something ready.
+  [[nodiscard]] bool loop_waits() {
+    run_turns(loop);
+    constexpr auto most = 20ms;
+    for (int i = 0; i < 3; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      loop.run_once(most);
+      if (std::chrono::steady_clock::now() - begin < most - 1ms)
+        return false;
+    }
+    return true;
+  }
+};
 
 TEST_F(RuleC15, AQueuedWriteDoesNotMakeAStalledHandshakeSpin) {
   auto both = serve(server_context<TLSVersion::tls_1_3>());
   TestWrite write{both.stream, Bytes{"hello"}};
-  static_cast<void>(both.stream.write(Bytes{"more"}));
-  run_turns(loop);
-  const std::uint64_t turns = loop.turn();
-  const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < 3; ++i)
-    loop.run_once(20ms); // each waits: nothing is ready
-  EXPECT_EQ(loop.turn(), turns + 3);
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, 50ms);
+  static_cast<void>(both.stream.write(Bytes{std::string(100'000, 'x')}));
+  EXPECT_TRUE(loop_waits());
+  for (const char byte : {'\x16', '\3', '\1', '\0'}) { // a part of a head, and none
+    ASSERT_EQ(::send(both.peer->socket().fd(), &byte, 1, MSG_NOSIGNAL), 1);
+    EXPECT_TRUE(loop_waits());
+  }
   EXPECT_FALSE(write.answered());
   both.stream.cancel_write(write);
 }
@@ -414,17 +460,40 @@ TEST_F(RuleC15, AlsoOfAClient) {
                   make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), "localhost")};
   TestWrite write{client, Bytes{"hello"}};
   static_cast<void>(client.write(Bytes{std::string(100'000, 'x')}));
-  run_turns(loop);
-  ASSERT_EQ(::send(theirs.fd(), "\26", 1, MSG_NOSIGNAL), 1); // half of a head: one edge, which brings nothing
-  run_turns(loop);
-  const std::uint64_t turns = loop.turn();
-  const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < 3; ++i)
-    loop.run_once(20ms); // each waits: nothing is ready
-  EXPECT_EQ(loop.turn(), turns + 3);
-  EXPECT_GE(std::chrono::steady_clock::now() - begin, 50ms);
+  EXPECT_TRUE(loop_waits());
+  ASSERT_EQ(::send(theirs.fd(), "\x16", 1, MSG_NOSIGNAL), 1); // one edge, which brings nothing
+  EXPECT_TRUE(loop_waits());
   EXPECT_FALSE(write.answered());
   client.cancel_write(write);
+}
+
+TEST_F(TLSHandshake, OfAPeerThatLeavesIsNoWarning) {
+  set_log_level(LogLevel::debug);
+  const LogRecorder log;
+  const TLSContext& context = server_context<TLSVersion::tls_1_3>();
+  const auto refused = [&](const std::string& sent, bool reset) {
+    auto [ours, theirs] = make_tcp_pair();
+    IOStream stream{loop, std::move(ours), context};
+    const std::string peer = to_string(stream.peer_endpoint());
+    run_turns(loop);
+    static_cast<void>(::send(theirs.fd(), sent.data(), sent.size(), MSG_NOSIGNAL));
+    const linger at_once{1, 0}; // a reset (socket(7), SO_LINGER)
+    if (reset)
+      ::setsockopt(theirs.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    theirs.reset();
+    EXPECT_TRUE(run_until([&] { return stream.closed(); }));
+    return peer;
+  };
+  refused("", false); // a health check
+  refused("\x16\x03\x01", false);
+  refused("", true);
+  for (const LogRecorder::Event& event : log.events("tls_failed"))
+    EXPECT_EQ(event.level, LogLevel::debug);
+  EXPECT_EQ(log.count("tls_failed"), 2U) << "a reset is not even told";
+  const std::string peer = refused("no TLS", true); // it is gone when the failure is told
+  ASSERT_EQ(log.count("tls_failed"), 3U);
+  EXPECT_EQ(log.events("tls_failed").back().level, LogLevel::warning);
+  EXPECT_EQ(log.events("tls_failed").back().fields.at("peer"), peer);
 }
 
 TEST_F(TLSHandshake, EndsWithItsPeer) {

@@ -2,6 +2,7 @@
 //
 // tls_session_test.cpp: which handshakes resume a session, and which must not.
 #include "net/tls_sessions.hpp"
+#include "net/tls_ticket_keys.hpp"
 #include "tests/net/tls_fixture.hpp"
 
 #include <cstdlib>
@@ -245,6 +246,47 @@ TEST_P(Resumption, AContextServesAnyThread) {
   for (std::thread& thread : threads)
     thread.join();
   EXPECT_GE(resumed, 4 * 25 - 8) << "all but the first ones";
+}
+
+// -- keys of tickets
+
+TEST(TLSTicketKeysTest, AKeyMakesTicketsForOnePeriodAndOpensThemForTheirLifetime) {
+  TLSTicketKeys keys{3600s};
+  const auto first = keys.current(1000);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(keys.current(4599)->name, first->name);
+  const auto second = keys.current(4600);
+  EXPECT_NE(second->name, first->name);
+  EXPECT_NE(second->cipher, first->cipher);
+  EXPECT_NE(second->mac, first->mac);
+  EXPECT_FALSE(keys.retired(*first, 4599));
+  EXPECT_TRUE(keys.retired(*first, 4600));
+  EXPECT_EQ(keys.find(first->name.data(), 8199)->cipher, first->cipher) << "made at 4599 at the latest";
+  EXPECT_FALSE(keys.find(first->name.data(), 8200));
+  EXPECT_EQ(keys.find(second->name.data(), 8200)->cipher, second->cipher);
+  const std::array<unsigned char, 16> unknown{};
+  EXPECT_FALSE(keys.find(unknown.data(), 1000));
+}
+
+TEST(TLSTicketKeysTest, AKeyMakesTicketsForADayAtMost) {
+  TLSTicketKeys keys{7 * 24h};
+  const auto first = keys.current(0);
+  EXPECT_EQ(keys.current(24 * 3600 - 1)->name, first->name);
+  EXPECT_NE(keys.current(24 * 3600)->name, first->name);
+  EXPECT_TRUE(keys.find(first->name.data(), 8 * 24 * 3600 - 1)) << "a ticket of its last second is good";
+  EXPECT_FALSE(keys.find(first->name.data(), 8 * 24 * 3600));
+}
+
+TEST_P(Resumption, OutlivesTheKeyOfItsTicketByItsLifetime) {
+  TLSTicketKeys& keys = *TLSContextState::of(server).ticket_keys;
+  const std::time_t now = std::time(nullptr);
+  EXPECT_FALSE(resumes(server, client));
+  const auto before = keys.current(now);
+  ASSERT_NE(keys.current(now + 7200)->name, before->name);
+  EXPECT_TRUE(resumes(server, client)) << "with the key before, which gets it a ticket of the new one";
+  ASSERT_TRUE(keys.current(now + 4 * 7200)); // both are forgotten
+  EXPECT_FALSE(resumes(server, client));
+  EXPECT_TRUE(resumes(server, client));
 }
 
 // -- nothing resumes past the rules

@@ -122,6 +122,29 @@ inline Identity issue(const CertificateSpec& spec, const Identity* issuer = null
   return made;
 }
 
+/// A list of `authority`, in PEM, with the certificates that it took back. @param ends  seconds from now
+inline std::string revocation_list(const Identity& authority, const std::vector<const Identity*>& revoked,
+                                   long ends = 24 * 3600) {
+  const std::unique_ptr<X509_CRL, Frees<&X509_CRL_free>> list{X509_CRL_new()};
+  const std::unique_ptr<ASN1_TIME, Frees<&ASN1_TIME_free>> begin{X509_gmtime_adj(nullptr, -7200)};
+  const std::unique_ptr<ASN1_TIME, Frees<&ASN1_TIME_free>> end{X509_gmtime_adj(nullptr, ends)};
+  X509_CRL_set_version(list.get(), X509_CRL_VERSION_2);
+  X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority.certificate.get()));
+  X509_CRL_set1_lastUpdate(list.get(), begin.get());
+  X509_CRL_set1_nextUpdate(list.get(), end.get());
+  for (const Identity* one : revoked) {
+    X509_REVOKED* entry = X509_REVOKED_new();
+    X509_REVOKED_set_serialNumber(entry, X509_get_serialNumber(one->certificate.get()));
+    X509_REVOKED_set_revocationDate(entry, begin.get());
+    X509_CRL_add0_revoked(list.get(), entry);
+  }
+  X509_CRL_sort(list.get());
+  X509_CRL_sign(list.get(), authority.key.get(), EVP_sha256());
+  const MemoryBio bio{BIO_new(BIO_s_mem())};
+  PEM_write_bio_X509_CRL(bio.get(), list.get());
+  return text_of(bio);
+}
+
 /// Whom the tests trust, and the server's identity of those that need no other: "localhost", 127.0.0.1.
 inline const Identity& test_authority() {
   static const Identity authority = issue({.common_name = "Test Authority", .is_authority = true});

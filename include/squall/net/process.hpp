@@ -12,7 +12,9 @@
 // Threads    fork_processes belongs to a process with one thread: a fork would lose the others, with the locks that
 //            they hold. task_id and cpu_count may be called by any thread.
 // Ownership  Every descriptor that is open stays open in the parent and in each child. What the parent
-//            owns in memory each child has a copy of.
+//            owns in memory each child has a copy of. Before SIGTERM or SIGINT go on to the children, and before it ends,
+//            the parent closes each ListeningSocket, so that nobody waits there for a child that is gone, and removes the
+//            files of its unix sockets.
 // Signals    SIGTERM, SIGINT and SIGHUP to the parent go on to every child. From the first SIGTERM or SIGINT on no child is
 //            started anew. A child that SIGHUP ends is not replaced either, as it is nobody's wish then that it
 //            lives; one that handles it, to read its configuration again, goes on. A signal that is ignored where

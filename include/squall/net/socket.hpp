@@ -69,6 +69,8 @@ public:
 
 private:
   friend ListeningSocket bind_unix_socket(const std::string&, const UnixOptions&);
+  friend void close_listening_sockets() noexcept;
+  static void close_all() noexcept;
   struct Shared;
   std::shared_ptr<Shared> shared_;
 };

@@ -96,6 +96,13 @@ struct TLSOptions {
   /// Trust the system's authorities besides those. A client that names none trusts the system's anyway.
   bool system_ca = false;
 
+  // -- certificates that their authorities took back (RFC 5280, 5). Where lists are given, every certificate of a peer's
+  // -- chain needs one of its authority that is not over (nextUpdate): without it, it is refused ("unable to get certificate
+  // -- CRL", "CRL has expired"), as is one that is on it ("certificate revoked"). A reload reads the file again
+
+  std::string crl_file; ///< PEM, one list or several
+  std::string crl_pem;
+
   ClientCertificates client_certificates = ClientCertificates::none; ///< servers only
 
   /// Clients only: anyone on the way can read and change everything. See insecure_tls_client_options.
@@ -120,7 +127,8 @@ struct TLSOptions {
   // -- one of another context: whoever stops trusting someone makes a new context, and no session outlives that. A server
   // -- resumes none while client_certificates asks for any (CVE-2022-21654, CVE-2025-23419)
 
-  /// Servers only: the client keeps the session, encrypted with a key of this context only.
+  /// Servers only: the client keeps the session, encrypted with a key of this context only, which makes a new one each
+  /// session_lifetime, at least each 24 hours, and forgets the old ones when no session of theirs can be resumed any more.
   bool session_tickets = true;
   /// Sessions that this side keeps; the oldest make room; 0: none. Of a client those that servers gave it, at most 16 of
   /// each server (name and port): tls_client_options() sets default_client_session_cache_size. Each is offered once, and

@@ -112,7 +112,8 @@ public:
   /// False while handshake() must come before the first byte; then nothing is read or written.
   [[nodiscard]] virtual bool handshaken() const noexcept { return true; }
 
-  /// Brings the handshake forward as far as it goes now: done, would_block (either readiness may help) or failed.
+  /// Brings the handshake forward as far as it goes now: done, would_block (either readiness may help) or failed; or end,
+  /// which is failed, too, with error and reason, but since the peer has left, which is not worth a warning.
   virtual IoResult handshake() noexcept { return IoResult::moved(0); }
 
   /// How long the handshake may take in all.
