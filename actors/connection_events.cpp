@@ -8,6 +8,8 @@ namespace squall {
 void Connection::answer_wait(Wait& wait, const Result<void>& result) {
   if (result && wait.event() == StreamEvent::closed)
     wait.reply().deliver(*this, ended() ? close_error_ : stream_.error());
+  else if (result && wait.event() == StreamEvent::handshaken && stream_.closed())
+    wait.reply().deliver(*this, make_error(stream_.error())); // it has forgotten what was agreed on
   else if (result && wait.event() == StreamEvent::handshaken)
     wait.reply().deliver(*this, stream_.tls_info().value_or(TLSInfo{}));
   else

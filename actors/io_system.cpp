@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 #include <future>
+#include <pthread.h>
 #include <stdexcept>
 #include <thread>
 
@@ -58,8 +59,10 @@ public:
       units_->push_back(std::make_shared<LoopUnit>(system, options.clock));
     const SignalsBlocked guard;
     try {
-      for (const auto& unit : *units_)
+      for (const auto& unit : *units_) {
         threads_.emplace_back([&unit] { run_thread(*unit); });
+        pthread_setname_np(threads_.back().native_handle(), "squall-io"); // for top -H and debuggers
+      }
     } catch (...) {
       end();
       throw;

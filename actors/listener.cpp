@@ -219,7 +219,7 @@ void Listener::replace_tls(Reply reply, const ReplaceTLS& request) {
   const bool fits = request.replaced && request.replacement && request.replacement.side() == TLSSide::server;
   bool used = false;
   const auto replace = [&](AcceptOptions& options) {
-    if (!fits || options.tls != request.replaced)
+    if (!fits || !options.tls.same_origin(request.replaced)) // also when it was reloaded since
       return;
     options.tls = request.replacement;
     used = true;

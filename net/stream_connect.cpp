@@ -65,7 +65,7 @@ void StreamCore::begin_connected() {
   if (link_ == LinkState::connecting) {
     begin_link();
     if (!transport_->handshaken()) {
-      begin_handshake(no_timeout);
+      begin_handshake(make_handshake(transport_->handshake_timeout()));
       return;
     }
   }
@@ -90,16 +90,21 @@ void StreamCore::begin_link() {
     idle_timer_->start_after(loop_, options_->idle_timeout);
 }
 
+/// What a handshake that takes at most `longest` needs. @throws std::bad_alloc
+std::unique_ptr<StreamCore::Handshake> StreamCore::make_handshake(Duration longest) {
+  if (closed_) // the lingering has its own time
+    return nullptr;
+  std::unique_ptr<Handshake> made{new Handshake{Timer{[this] { handshake_timed_out(); }}, peer_endpoint()}};
+  made->timer.start_after(loop_, longest);
+  return made;
+}
+
 /// Nothing is read or written until the transport has done its handshake, which the loop's next phase begins.
-/// @param timeout  none: what the transport says
-void StreamCore::begin_handshake(Timeout timeout) {
+void StreamCore::begin_handshake(std::unique_ptr<Handshake> handshake) {
+  handshake_ = std::move(handshake);
   link_ = LinkState::handshaking;
   handshaken_ = readable_ = false;
   blocked_ = true; // so that a write waits for the end of the handshake, not for the end of the turn
-  if (!closed_) {  // otherwise the lingering has its own time
-    handshake_.reset(new Handshake{Timer{[this] { handshake_timed_out(); }}, peer_endpoint()});
-    handshake_->timer.start_after(loop_, timeout.value_or(transport_->handshake_timeout()));
-  }
   loop_.defer(deferred_task_);
 }
 
@@ -153,12 +158,16 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
     shut(CloseReason::tls_failed, StreamErrc::unread_plaintext);
     return error();
   }
+  // What may fail comes before the descriptor goes over.
+  auto handshake = make_handshake(request.timeout.value_or(default_handshake_timeout));
   auto secured = transport_->start_tls(request.context, request.server_hostname);
   if (secured == nullptr)
     return refuse(request.context.side() == TLSSide::client ? StreamErrc::server_hostname
                                                             : StreamErrc::invalid_argument);
   transport_ = std::move(secured); // over the same descriptor: watching goes on
-  begin_handshake(request.timeout);
+  if (!request.timeout)
+    handshake->timer.start_after(loop_, transport_->handshake_timeout());
+  begin_handshake(std::move(handshake));
   return std::nullopt;
 }
 

@@ -47,7 +47,7 @@ StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
     begin_link();
     handshaken_ = transport_->handshaken();
     if (!handshaken_)
-      begin_handshake(no_timeout);
+      begin_handshake(make_handshake(transport_->handshake_timeout()));
     transport_->watch(loop_, *this);
   } catch (...) { // nobody else closes it
     transport_->close_fd();

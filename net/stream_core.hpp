@@ -176,6 +176,7 @@ private:
   void continue_read();
   void leave_read() noexcept;
   void receive();
+  void receive_unasked();
   void receive_into(ReadInto& into);
   void received(const IoResult& result, std::size_t wanted);
   void after_read() noexcept;
@@ -187,7 +188,8 @@ private:
   void begin_link();
   void begin_connected();
   void finish_connect();
-  void begin_handshake(Timeout timeout);
+  std::unique_ptr<Handshake> make_handshake(Duration longest);
+  void begin_handshake(std::unique_ptr<Handshake> handshake);
   void continue_handshake();
   void handshake_timed_out();
   std::optional<Result<void>> outcome_of(StreamEvent event) const;

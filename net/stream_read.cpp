@@ -267,6 +267,13 @@ void StreamCore::end_input() {
   loop_.defer(deferred_task_); // which tells of the end, after the pending read was answered
 }
 
+/// Nobody reads; what is looked for is the end, which may stand behind more than a turn's share of what carries no bytes.
+void StreamCore::receive_unasked() {
+  receive();
+  if (readable_ && !closed_ && unread_.empty())
+    loop_.defer(deferred_task_);
+}
+
 /// Nobody reads, and the transport hung up.
 void StreamCore::notice_end() {
   // A broken connection closes the stream now; what the system still holds of it becomes unread before.
@@ -276,7 +283,7 @@ void StreamCore::notice_end() {
     return; // what is unread keeps the stream open until it is read
   if (end_notice_ == EndNotice::at_once ||
       options_->half_close) { // which closes nothing that is still to answer
-    receive();
+    receive_unasked();
     return;
   }
   // The peer may have ended its side only, and wait for an answer that the handler is at: time for it to
@@ -285,7 +292,7 @@ void StreamCore::notice_end() {
     phase_timer_ = std::make_unique<Timer>([this] {
       const Guard guard{*this};
       if (reader_ == nullptr && !closed_ && unread_.empty() && readable_)
-        receive();
+        receive_unasked();
     });
   if (!phase_timer_->armed())
     phase_timer_->start_after(loop_, options_->linger_timeout);

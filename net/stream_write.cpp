@@ -244,6 +244,10 @@ void StreamCore::send_unsent(std::size_t most) {
         file != nullptr
             ? transport_->send_file(file->file.fd(), file->offset, std::min(file->size, bytes_per_turn))
             : transport_->write_to_fd(pieces.data(), unsent_.gather(pieces.data(), most_pieces));
+    if (result.more && !readable_) { // the bytes are in the transport: no readiness will tell
+      readable_ = true;
+      loop_.defer(deferred_task_);
+    }
     const bool nothing =
         result.status == IoResult::Status::done && result.size == 0; // as some write(2)s say it
     if (result.status == IoResult::Status::would_block || nothing) {

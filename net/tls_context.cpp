@@ -362,12 +362,16 @@ std::optional<std::string_view> requested_name(SSL* ssl) {
   return std::string_view{reinterpret_cast<const char*>(data + header), name_size};
 }
 
+/// Makes OpenSSL keep the name in the session: without it a resumed connection of TLS 1.2 would have none.
+int keep_name(SSL*, int*, void*) { return SSL_TLSEXT_ERR_OK; }
+
 /// Gives a connection everything of `chosen`. SSL_set_SSL_CTX alone would leave it the verify mode and the options that
 /// it began with.
 bool switch_context(SSL* ssl, const TLSContextState& chosen) {
   SSL_CTX* ctx = chosen.ctx.get();
   SSL_clear_options(ssl, SSL_OP_NO_TICKET | SSL_OP_ENABLE_KTLS);
   SSL_set_options(ssl, SSL_CTX_get_options(ctx));
+  SSL_set_read_ahead(ssl, static_cast<int>(SSL_CTX_get_read_ahead(ctx)));
   SSL_set_verify(ssl, SSL_CTX_get_verify_mode(ctx), nullptr);
   const std::string& suites = chosen.options.ciphersuites;
   return SSL_set_SSL_CTX(ssl, ctx) != nullptr &&
@@ -462,6 +466,8 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
                      (verifies ? SSL_VERIFY_PEER : SSL_VERIFY_NONE) |
                          (required ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0),
                      nullptr);
+  if (options.side == TLSSide::server)
+    SSL_CTX_set_tlsext_servername_callback(ctx.get(), &keep_name);
   if (!options.server_names.empty() || options.unknown_server_name == UnknownServerName::refuse)
     SSL_CTX_set_client_hello_cb(ctx.get(), &choose_by_name, this);
 }
@@ -486,7 +492,15 @@ TLSContext TLSContext::reload() const {
   TLSOptions options = state_->options;
   for (auto& [name, context] : options.server_names)
     context = context.reload();
-  return TLSContext{options};
+  auto state = std::make_shared<TLSContextState>(options);
+  state->origin = state_->origin;
+  TLSContext reloaded;
+  reloaded.state_ = std::move(state);
+  return reloaded;
+}
+
+bool TLSContext::same_origin(const TLSContext& other) const noexcept {
+  return state_ != nullptr && other.state_ != nullptr && state_->origin == other.state_->origin;
 }
 
 TLSSide TLSContext::side() const noexcept { return state_->options.side; }

@@ -40,6 +40,8 @@ struct TLSContextState {
            !options.insecure_skip_name_check;
   }
 
+  /// The same of those that were reloaded from it.
+  std::shared_ptr<const void> origin = std::make_shared<char>();
   TLSOptions options; ///< all of them, for TLSContext::reload
   std::unique_ptr<SSL_CTX, OpenSSLDelete<&SSL_CTX_free>> ctx;
   std::array<unsigned char, 16> session_id_context{}; ///< sessions of another context are not resumed

@@ -29,13 +29,6 @@ namespace {
 
 constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH; // RFC 8446, 5.1
 
-/// Before each call: what another connection left in this thread's error queue must not pass for an error of this one.
-/// The queue is nearly always empty, and to look is a tenth of emptying it.
-void clear_errors() noexcept {
-  if (ERR_peek_error() != 0)
-    ERR_clear_error();
-}
-
 /// Bytes that one read may take from the socket beyond those that it was asked for. OpenSSL goes on until it has one of the
 /// application; a peer that sends records without any, or with one each, must not hold up the others of the loop.
 constexpr std::size_t overhead_of_a_read = record_size;
@@ -74,6 +67,17 @@ ServerName parse_server_name(std::string text) {
   return {valid ? ServerName::Kind::name : ServerName::Kind::none, std::move(text)};
 }
 
+/// Copies a record's worth of `pieces`. @returns the bytes
+std::size_t join(const IoSlice* pieces, std::size_t count, char* into) noexcept {
+  std::size_t size = 0;
+  for (std::size_t i = 0; i < count && size < record_size; ++i) {
+    const std::size_t part = std::min(pieces[i].size, record_size - size);
+    std::memcpy(into + size, pieces[i].data, part);
+    size += part;
+  }
+  return size;
+}
+
 class TLSTransport final : public SocketTransport {
 public:
   TLSTransport(Socket socket, bool connected, const TLSContext& context);
@@ -105,12 +109,19 @@ private:
   static int bio_read(BIO* bio, char* buffer, int size);
   static int bio_write(BIO* bio, const char* data, int size);
   int bio_outcome(BIO* bio, const IoResult& result) noexcept;
+  int kernel_outcome(BIO* bio, int count) noexcept;
 
   [[nodiscard]] const TLSContextState& state() const noexcept { return TLSContextState::of(context_); }
-  [[nodiscard]] bool kernel_encrypts() const noexcept { return BIO_get_ktls_send(SSL_get_wbio(ssl_.get())); }
+  [[nodiscard]] bool kernel_encrypts() const noexcept {
+    return (SSL_get_options(ssl_.get()) & SSL_OP_ENABLE_KTLS) != 0 &&
+           BIO_get_ktls_send(SSL_get_wbio(ssl_.get()));
+  }
   enum class Doing : unsigned char { handshake, reading, writing };
   IoResult outcome(int returned, Doing doing) noexcept;
   IoResult failed(Doing doing) noexcept;
+  void clear_errors() noexcept;
+  IoResult write_record(const char* data, std::size_t size) noexcept;
+  IoResult write_through_kernel(const IoSlice* pieces, std::size_t count) noexcept;
   bool send_close_notify() noexcept;
   void offer_session() noexcept;
   void give_session_back() noexcept;
@@ -122,7 +133,9 @@ private:
   SslPtr ssl_;
   ClientHelloCheck client_hello_;  ///< of a server
   std::size_t budget_ = unbounded; ///< bytes that may be taken from the socket now
-  std::size_t retry_size_ = 0;   ///< of the write that OpenSSL has begun: the next must bring the same bytes
+  std::size_t retry_size_ = 0; ///< of the record that OpenSSL holds: the next write must bring as many bytes
+  /// The bytes of that record where the kernel encrypts: OpenSSL keeps a pointer to them.
+  std::unique_ptr<char[]> kernel_bytes_;
   std::optional<IoResult> held_; ///< an end or a failure that came behind bytes
   int error_ = 0;                ///< errno of the socket
   bool begun_ = false;           ///< OpenSSL has the descriptor
@@ -131,6 +144,7 @@ private:
   bool notified_ = false; ///< close_notify is sent, or must not be
   bool drained_ = false;  ///< the socket gave less than it was asked for
   bool skip_when_drained_ = false;
+  bool received_ = false; ///< OpenSSL asked the socket for bytes
 };
 
 // -- between OpenSSL and the socket
@@ -168,9 +182,23 @@ int TLSTransport::bio_outcome(BIO* bio, const IoResult& result) noexcept {
   return -1;
 }
 
+/// What OpenSSL's own socket BIO did. It calls more errors passing than poll(2) tells the end of.
+int TLSTransport::kernel_outcome(BIO* bio, int count) noexcept {
+  if (count > 0 || (count == 0 && !BIO_should_retry(bio)))
+    return count;
+  const int error = errno; // OpenSSL makes its reason of some of them, so errno stays as it is
+  if (error == EAGAIN)
+    return count;
+  BIO_clear_retry_flags(bio);
+  if (error != EBADMSG && error != EMSGSIZE && error != EINVAL) // records that the kernel refuses: tls(7)
+    error_ = error;
+  return count;
+}
+
 int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   auto& self = *static_cast<TLSTransport*>(BIO_get_app_data(bio));
   BIO_clear_retry_flags(bio);
+  self.received_ = true;
   if (self.budget_ == 0) {
     BIO_set_retry_read(bio);
     return -1;
@@ -179,8 +207,13 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
     self.budget_ -= std::min(self.budget_, static_cast<std::size_t>(std::max(got, 0)));
     return got;
   };
-  if (BIO_get_ktls_recv(bio)) // records come with their type, as a control message
-    return count(BIO_meth_get_read(BIO_s_socket())(bio, buffer, size));
+  if (BIO_get_ktls_recv(bio)) { // records come with their type, as a control message
+    int got;
+    do
+      got = BIO_meth_get_read(BIO_s_socket())(bio, buffer, size);
+    while (got < 0 && errno == EINTR);
+    return count(self.kernel_outcome(bio, got));
+  }
   if (size <= 0)
     return 0;
   // Behind a read that gave something, a short read of a stream socket says that nothing is left (epoll(7)), which saves
@@ -203,10 +236,11 @@ int TLSTransport::bio_write(BIO* bio, const char* data, int size) {
   BIO_clear_retry_flags(bio);
   if (BIO_get_ktls_send(bio)) {
     const SigpipeGuard guard; // write(2), or sendmsg(2) without MSG_NOSIGNAL
-    const int count = BIO_meth_get_write(BIO_s_socket())(bio, data, size);
-    if (count <= 0 && !BIO_should_retry(bio))
-      self.error_ = errno;
-    return count;
+    int count;
+    do
+      count = BIO_meth_get_write(BIO_s_socket())(bio, data, size);
+    while (count < 0 && errno == EINTR);
+    return self.kernel_outcome(bio, count);
   }
   const IoSlice piece{data, static_cast<std::size_t>(std::max(size, 0))};
   const IoResult result = socket_api::send(self.fileno(), &piece, 1);
@@ -305,6 +339,14 @@ int TLSTransport::connect(const Endpoint& address, const std::string& server_hos
 
 // -- what OpenSSL says
 
+/// Before each call: what another connection left in this thread's error queue must not pass for an error of this one, nor
+/// an error of the socket that OpenSSL got over. The queue is nearly always empty, and to look is a tenth of emptying it.
+void TLSTransport::clear_errors() noexcept {
+  error_ = 0;
+  if (ERR_peek_error() != 0)
+    ERR_clear_error();
+}
+
 /// What TLS itself says in this thread's error queue, or what lies below it; the queue is empty then.
 unsigned long take_error() noexcept {
   const unsigned long first = ERR_peek_error();
@@ -336,13 +378,11 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
   broken_ = true;
   const int error = std::exchange(error_, 0);
   unsigned long code = take_error();
-  const int reason = ERR_GET_REASON(code);
-  // A handshake that TLS refused may meet a reset with its alert: that is not why it failed.
-  const bool refused = doing == Doing::handshake && ERR_GET_LIB(code) == ERR_LIB_SSL &&
-                       reason != SSL_R_UNEXPECTED_EOF_WHILE_READING;
+  // What TLS refused, or was cut, is told to the peer by an alert, which may meet a reset: that is not why it failed.
+  const bool refused = doing != Doing::writing && ERR_GET_LIB(code) == ERR_LIB_SSL;
   if (error != 0 && !refused)
     return IoResult::failure(error);
-  if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
+  if (ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
     code = static_cast<unsigned long>(SSL_get_verify_result(ssl_.get())); // which says what was wrong
   else if (code == 0)
     code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING);
@@ -372,6 +412,9 @@ IoResult TLSTransport::handshake() noexcept {
   if (done != 1)
     return outcome(done, Doing::handshake);
   handshaken_ = true;
+  // What is read ahead would keep the kernel from decrypting; where it does not, that saves a recv(2) a record.
+  if (SSL_get_read_ahead(ssl_.get()) == 0 && !BIO_get_ktls_recv(SSL_get_rbio(ssl_.get())))
+    SSL_set_read_ahead(ssl_.get(), 1);
   give_session_back();
   return IoResult::moved(0);
 }
@@ -412,47 +455,78 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
 
 /// One record. Small pieces are joined for it, since each record costs its head, its tag and its send.
 IoResult TLSTransport::write_to_fd(const IoSlice* pieces, std::size_t count) noexcept {
+  if (broken_ && held_) // it stands behind bytes that were read: nobody has been told yet
+    return *held_;
+  if (kernel_encrypts())
+    return write_through_kernel(pieces, count);
   static thread_local std::array<char, record_size> joined;
   const char* data = static_cast<const char*>(pieces[0].data);
   std::size_t size = std::min(pieces[0].size, record_size);
-  // The kernel takes bytes from where they are, and goes on from there after it was full: they must stay.
-  if (size < record_size && (count > 1 || retry_size_ > size) && !kernel_encrypts()) {
-    size = 0;
-    for (std::size_t i = 0; i < count && size < record_size; ++i) {
-      const std::size_t part = std::min(pieces[i].size, record_size - size);
-      std::memcpy(joined.data() + size, pieces[i].data, part);
-      size += part;
-    }
+  if (size < record_size && (count > 1 || retry_size_ > size)) {
+    size = join(pieces, count, joined.data());
     data = joined.data();
   }
-  // A record that OpenSSL holds already goes out as it is, whatever was queued, or dropped, meanwhile.
-  const std::size_t offered = size;
-  if (retry_size_ != 0)
-    size = retry_size_;
+  // A record that OpenSSL holds is encrypted already, and goes out as it is, whatever was queued, or dropped, meanwhile: only
+  // the number of bytes counts.
+  IoResult result = write_record(data, retry_size_ != 0 ? retry_size_ : size);
+  result.size = std::min(result.size, size);
+  return result;
+}
+
+/// The kernel takes bytes from where they are, and goes on from there after it was full: they must stay.
+IoResult TLSTransport::write_through_kernel(const IoSlice* pieces, std::size_t count) noexcept {
+  std::size_t size = retry_size_;
+  if (retry_size_ == 0) {
+    kernel_bytes_.reset(new (std::nothrow) char[record_size]);
+    if (kernel_bytes_ == nullptr)
+      return IoResult::failure(ENOMEM);
+    size = join(pieces, count, kernel_bytes_.get());
+  }
+  const IoResult result = write_record(kernel_bytes_.get(), size);
+  if (retry_size_ == 0)
+    kernel_bytes_ = nullptr;
+  return result;
+}
+
+IoResult TLSTransport::write_record(const char* data, std::size_t size) noexcept {
+  budget_ = unbounded; // it may have to read: the answer to a KeyUpdate, or the rest of a ticket, comes first
+  received_ = false;
   std::size_t written = 0;
   clear_errors();
   const int done = SSL_write_ex(ssl_.get(), data, size, &written);
-  if (done == 1) {
+  IoResult result = done == 1 ? IoResult::moved(written) : outcome(done, Doing::writing);
+  // In the midst of such a message OpenSSL has taken nothing yet, and the next write may bring other bytes.
+  if (done == 1)
     retry_size_ = 0;
-    return IoResult::moved(std::min(written, offered));
-  }
-  const IoResult result = outcome(done, Doing::writing);
-  retry_size_ = size;
+  else if (SSL_in_init(ssl_.get()) == 0)
+    retry_size_ = size;
+  result.more = received_ && SSL_has_pending(ssl_.get()) == 1;
   return result;
 }
 
 IoResult TLSTransport::send_file(int file, std::uint64_t offset, std::size_t size) noexcept {
-  if (!kernel_encrypts())
+  if (broken_ && held_)
+    return *held_;
+  if (!kernel_encrypts() || retry_size_ != 0)
     return Transport::send_file(file, offset, size);
   const SigpipeGuard guard;
-  clear_errors();
-  errno = 0;
-  const ossl_ssize_t sent = SSL_sendfile(ssl_.get(), file, static_cast<off_t>(offset), size, 0);
+  ossl_ssize_t sent;
+  do {
+    clear_errors();
+    errno = 0;
+    sent = SSL_sendfile(ssl_.get(), file, static_cast<off_t>(offset), size, 0);
+  } while (sent < 0 && errno == EINTR);
   if (sent > 0)
     return IoResult::moved(static_cast<std::size_t>(sent));
   if (sent == 0)
     return IoResult::ended();
-  error_ = errno == EAGAIN ? 0 : errno;
+  const int error = errno;
+  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) { // a file system that knows no sendfile(2)
+    ERR_clear_error();
+    return Transport::send_file(file, offset, size);
+  }
+  if (error != EAGAIN && error != EBUSY)
+    error_ = error;
   return outcome(static_cast<int>(sent), Doing::writing);
 }
 
@@ -462,7 +536,13 @@ IoResult TLSTransport::send_file(int file, std::uint64_t offset, std::size_t siz
 bool TLSTransport::send_close_notify() noexcept {
   if (!handshaken_ || broken_ || notified_)
     return true;
-  ERR_clear_error();
+  clear_errors();
+  if (SSL_in_init(ssl_.get()) == 1) { // the answer to a KeyUpdate comes first
+    const int answered = SSL_do_handshake(ssl_.get());
+    if (answered != 1 && SSL_get_error(ssl_.get(), answered) == SSL_ERROR_WANT_WRITE)
+      return false;
+  }
+  clear_errors();
   const int done = SSL_shutdown(ssl_.get());
   if (done < 0 && SSL_get_error(ssl_.get(), done) == SSL_ERROR_WANT_WRITE)
     return false;

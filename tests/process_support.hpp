@@ -21,6 +21,8 @@ public:
   Helper& operator=(const Helper&) = delete;
   ~Helper() {
     process_.kill(); // and its children with it, which the tests check
+    EXPECT_TRUE(run_until(
+        loop_, [&] { return process_.returncode().has_value(); })); // no zombie is left to other tests
   }
 
   [[nodiscard]] Subprocess& process() noexcept { return process_; }

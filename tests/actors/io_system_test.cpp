@@ -222,7 +222,10 @@ TEST_F(IOSystemTest, RandomKillsUnderLoadLeaveNothingBehind) {
     std::vector<Client> clients;
     for (int i = 0; i < 40; ++i)
       clients.emplace_back(server);
-    wait_until([&] { return info().connection_count == 40; });
+    wait_until([&] { // each has begun
+      const std::lock_guard lock{mutex};
+      return victims.size() >= 40;
+    });
     for (int round = 0; round < 50; ++round) {
       for (Client& client : clients)
         ::send(client.fd(), "line\n", 5, MSG_NOSIGNAL | MSG_DONTWAIT); // a part of them is closed

@@ -137,6 +137,18 @@ TEST_F(TLSListenerTest, WeakSpot31ReloadReadsTheFilesAgain) {
   EXPECT_EQ(before.server_name(), "first");
 }
 
+TEST_F(TLSListenerTest, WhatWasReloadedCanBeReplacedByTheContextThatItCameFrom) {
+  const TLSContext original = context_from_files();
+  const Endpoint server = listen_tls(echo, original);
+  folder_.issue_for("second");
+  ASSERT_TRUE(ask<Done>(listener_, ReloadTLS{}));
+  ASSERT_TRUE(ask<Done>(listener_, ReloadTLS{}));
+  ASSERT_TRUE(ask<Done>(listener_, ReplaceTLS{original, context_of("third")}));
+  EXPECT_EQ(name_at(server), "third");
+  EXPECT_FALSE(ask<Done>(listener_, ReplaceTLS{original, context_of("fourth")}))
+      << "it is not in use any more";
+}
+
 TEST_F(TLSListenerTest, AReloadIsToldWhereThereIsSomethingToReload) {
   const LogRecorder log;
   listener_ = io_->spawn_listener(echo);

@@ -200,15 +200,11 @@ class ProcessesTest(unittest.TestCase):
         if cores < 2:
             self.skipTest("there is one core only")
 
-        def thread_counts(io_threads):
-            with support.Server("echo_server", {"processes": cores, "io_threads": io_threads}) as server:
-                children = self.children(server, cores)
-                for child in children:  # which listens when its threads are there
-                    support.wait_until(lambda: len(os.listdir(f"/proc/{child}/task")) >= 4, "the child has its threads")
-                self.ask(server)
-                return [len(os.listdir(f"/proc/{child}/task")) for child in children]
-
-        self.assertEqual(thread_counts(0), thread_counts(1))
+        with support.Server("echo_server", {"processes": cores, "io_threads": 0}) as server:
+            children = self.children(server, cores)
+            support.wait_until(lambda: all(io_thread_count(child) > 0 for child in children), "there are I/O threads")
+            self.ask(server)
+            self.assertEqual([io_thread_count(child) for child in children], [1] * cores)
 
     def test_another_program_does_the_work(self):
         with Program("subprocess_server") as server:
@@ -221,6 +217,14 @@ class ProcessesTest(unittest.TestCase):
             support.wait_until(lambda: catches(server.pid, signal.SIGTERM), "run() has its handlers")
             self.assertEqual(server.stop(), 0)
             self.assertEqual(server.errors(), "")
+
+
+def io_thread_count(pid):
+    count = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/comm", encoding="ascii") as file:
+            count += file.read() == "squall-io\n"
+    return count
 
 
 def catches(pid, number):

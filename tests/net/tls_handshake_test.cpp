@@ -489,9 +489,10 @@ TEST_F(TLSHandshake, OfAPeerThatLeavesIsNoWarning) {
   refused("", true);
   for (const LogRecorder::Event& event : log.events("tls_failed"))
     EXPECT_EQ(event.level, LogLevel::debug);
-  EXPECT_EQ(log.count("tls_failed"), 2U) << "a reset is not even told";
+  const std::size_t told = log.count("tls_failed"); // a reset need not be told at all
+  EXPECT_GE(told, 2U);
   const std::string peer = refused("no TLS", true); // it is gone when the failure is told
-  ASSERT_EQ(log.count("tls_failed"), 3U);
+  ASSERT_EQ(log.count("tls_failed"), told + 1);
   EXPECT_EQ(log.events("tls_failed").back().level, LogLevel::warning);
   EXPECT_EQ(log.events("tls_failed").back().fields.at("peer"), peer);
 }

@@ -58,6 +58,7 @@ protected:
     if (!info)
       return false;
     EXPECT_EQ(both.server.tls_info()->resumed, info->resumed);
+    EXPECT_EQ(both.server.tls_info()->server_name, name) << "also when it is resumed";
     EXPECT_EQ(info->version, GetParam() == TLSVersion::tls_1_2 ? "TLSv1.2" : "TLSv1.3");
     EXPECT_EQ(info->peer_certificates.size(), 1U) << "known also when it was not sent again";
     return info->resumed;

@@ -68,6 +68,9 @@ public:
   /// stays. Sessions of this one are not resumed by it. @throws TLSError when a file cannot be used any more
   [[nodiscard]] TLSContext reload() const;
 
+  /// True when one was made of the other by reload(), or both of a third one, or both are the same.
+  [[nodiscard]] bool same_origin(const TLSContext& other) const noexcept;
+
   /// The same context, not one that is made from the same options.
   friend bool operator==(const TLSContext&, const TLSContext&) = default;
 

@@ -49,7 +49,8 @@ struct IoResult {
   int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
-  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them.
+  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them. Of a write,
+  /// whatever its outcome: it has received bytes on its way, which no readiness will tell; the stream reads.
   bool more = false;
   /// Of a read that was done or would block: there is more, but this had enough of the turn; the stream goes on in the
   /// next one.
