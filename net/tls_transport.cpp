@@ -137,7 +137,8 @@ private:
   /// The bytes of that record where the kernel encrypts: OpenSSL keeps a pointer to them.
   std::unique_ptr<char[]> kernel_bytes_;
   std::optional<IoResult> held_; ///< an end or a failure that came behind bytes
-  int error_ = 0;                ///< errno of the socket
+  int error_ = 0;                ///< errno of the socket, in this call of OpenSSL
+  int earlier_error_ = 0;        ///< in one that OpenSSL got over, such as of a close_notify that met a reset
   bool begun_ = false;           ///< OpenSSL has the descriptor
   bool handshaken_ = false;
   bool broken_ = false;   ///< OpenSSL must not be called any more
@@ -339,10 +340,11 @@ int TLSTransport::connect(const Endpoint& address, const std::string& server_hos
 
 // -- what OpenSSL says
 
-/// Before each call: what another connection left in this thread's error queue must not pass for an error of this one, nor
-/// an error of the socket that OpenSSL got over. The queue is nearly always empty, and to look is a tenth of emptying it.
+/// Before each call: what another connection left in this thread's error queue must not pass for an error of this one. The
+/// queue is nearly always empty, and to look is a tenth of emptying it.
 void TLSTransport::clear_errors() noexcept {
-  error_ = 0;
+  if (error_ != 0)
+    earlier_error_ = std::exchange(error_, 0);
   if (ERR_peek_error() != 0)
     ERR_clear_error();
 }
@@ -388,6 +390,8 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
     code = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_UNEXPECTED_EOF_WHILE_READING);
   const bool left =
       ERR_GET_LIB(code) == ERR_LIB_SSL && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+  if (left && earlier_error_ != 0) // the system tells of a reset once, and of an end from then on
+    return IoResult::failure(earlier_error_);
   const bool cut = left && doing != Doing::handshake;
   IoResult result = IoResult::failure(static_cast<int>(code & 0x7fffffffU),
                                       cut ? CloseReason::tls_truncated : CloseReason::tls_failed);

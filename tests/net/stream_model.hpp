@@ -439,6 +439,8 @@ private:
       return side.peer->ends();
     case CloseReason::reset:
       return side.peer->closed();
+    case CloseReason::tls_truncated: // the peer dropped bytes, and says so by leaving close_notify out
+      return side.peer->may_lose(now);
     case CloseReason::limit:
       return side.limit_passed;
     case CloseReason::timed_out:
