@@ -55,7 +55,7 @@ void Client::answer(std::uint64_t number, ConnectResult result) {
   try {
     IOStream stream = result.value();
     const Endpoint peer = stream.peer_endpoint();
-    const auto connection = make_loop_actor<Connection>(unit(), std::move(stream), peer, nullptr, 0);
+    const auto connection = make_loop_actor<Connection>(unit(), std::move(stream), peer);
     reply.deliver(*this, connection->handle());
   } catch (const std::exception& error) {
     reply.deliver(*this, caf::make_error(caf::sec::runtime_error, error.what()));

@@ -21,12 +21,10 @@ std::string failure_of(const caf::error& reason) {
 } // namespace
 
 Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
-                       Endpoint peer, std::shared_ptr<ListenerState> listener, std::uint64_t id)
+                       Endpoint peer, OpenConnection open, std::uint64_t id)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
-      listener_{std::move(listener)}, id_{id}, began_at_{loop().now()} {
+      open_{std::move(open)}, id_{id}, began_at_{loop().now()} {
   stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
-  if (listener_ != nullptr)
-    ++listener_->open;
 }
 
 Connection::~Connection() = default;
@@ -280,8 +278,8 @@ void Connection::handler_ended(const std::string& failure) {
   if (ended())
     return;
   if (!failure.empty()) {
-    if (listener_ != nullptr)
-      ++listener_->failed;
+    if (open_.listener() != nullptr)
+      ++open_.listener()->failed;
     log_event(LogLevel::error, "handler_failed", "a handler failed; its stream closes",
               {{"peer", to_string(peer_)}, {"error", failure}});
   }
@@ -330,12 +328,15 @@ void Connection::on_end(const caf::error&) {
                           : Result<void>{close_error_});
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
-  stream_ = IOStream{};
-  if (listener_ == nullptr)
-    return;
-  if (listener_->draining)
-    ++listener_->ended_draining;
-  --listener_->open;
+  const IOStream stream = std::exchange(stream_, IOStream{});
+  if (const auto& listener = open_.listener()) {
+    if (listener->draining)
+      ++listener->ended_draining;
+    if (const auto kept = stream.kept_until_closed())
+      listener->linger(std::static_pointer_cast<ListenerState::Place>(std::const_pointer_cast<void>(kept)),
+                       stream);
+    open_.end();
+  }
 }
 
 /// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
@@ -385,12 +386,12 @@ void Connection::cut(CloseReason reason) {
 
 void Connection::close_if_idle() {
   const bool waits = stream_.reading() && stream_.unread_size() == 0 && !stream_.writing() &&
-                     chunks_ == nullptr && pending_writes_.empty();
+                     chunks_ == nullptr && pending_writes_.empty() && !stream_.awaits_answer();
   // A client that has just connected is about to ask.
   if (ended() || stream_.closed() || !waits || stream_.bytes_received() + stream_.bytes_sent() == 0)
     return;
   const caf::strong_actor_ptr keep = strong_ref();
-  ++listener_->idle_draining;
+  ++open_.listener()->idle_draining;
   stream_.close(CloseReason::draining);
   end_with_stream();
 }
@@ -398,8 +399,8 @@ void Connection::close_if_idle() {
 void Connection::end_drain() {
   if (ended())
     return;
-  if (!stream_.closed()) // else close_if_idle has, or it was finished but for its handler
-    ++listener_->cut_draining;
+  if (!stream_.closed() || stream_.kept_until_closed() != nullptr) // else it was finished but for its handler
+    ++open_.listener()->cut_draining;
   const caf::strong_actor_ptr keep = strong_ref();
   stream_.abort();
   if (!ended())
@@ -410,16 +411,17 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
                       const Handler& handler) {
   if (unit->ending())
     return;
+  const std::shared_ptr<ListenerState> listener = connection.open.listener();
   try {
-    auto& [socket, peer, tls, id, place, listener, options] = connection;
+    auto& [socket, peer, tls, id, place, open, options] = connection;
     IOStream stream = tls ? IOStream{unit->loop(), std::move(socket), tls, options}
                           : IOStream{unit->loop(), std::move(socket), options};
     stream.keep_until_closed(std::move(place));
     if (listener->draining)
       stream.begin_drain();
-    make_loop_actor<Connection>(unit, std::move(stream), peer, listener, id)->serve(handler);
+    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), id)->serve(handler);
   } catch (const std::exception& error) {
-    ++connection.listener->failed;
+    ++listener->failed;
     log_event(LogLevel::error, "connection_failed", "a connection could not be served",
               {{"peer", to_string(connection.peer)}, {"error", error.what()}});
   }

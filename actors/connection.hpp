@@ -20,7 +20,7 @@ class CoroutineHost;
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
 public:
   Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
-             std::shared_ptr<ListenerState> listener, std::uint64_t id);
+             OpenConnection open = {}, std::uint64_t id = 0);
   ~Connection() override;
 
   /// Starts the handler. It may end the actor at once.
@@ -29,7 +29,7 @@ public:
   // -- for its listener
 
   [[nodiscard]] bool is_of(const ListenerState& listener) const noexcept {
-    return listener_.get() == &listener;
+    return open_.listener().get() == &listener;
   }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] ConnectionInfo connection_info() const;
@@ -88,7 +88,7 @@ private:
 
   IOStream stream_;
   Endpoint peer_;
-  std::shared_ptr<ListenerState> listener_; ///< or nullptr
+  OpenConnection open_; ///< of a listener, or none
   std::uint64_t id_;
   TimePoint began_at_;
   StreamError close_error_{
@@ -113,8 +113,8 @@ struct NewConnection {
   Endpoint peer;
   TLSContext tls;
   std::uint64_t id;
-  std::shared_ptr<const void> place; ///< see ListenerState
-  std::shared_ptr<ListenerState> listener;
+  std::shared_ptr<ListenerState::Place> place;
+  OpenConnection open;
   std::shared_ptr<const StreamOptions> options;
 };
 

@@ -82,7 +82,7 @@ public:
     const auto shared = std::make_shared<Socket>(std::move(socket));
     return spawn_on_loop<StreamActor>([=](const auto& unit) {
       IOStream stream{unit->loop(), std::move(*shared), options};
-      return make_loop_actor<Connection>(unit, std::move(stream), peer, nullptr, 0)->strong_ref();
+      return make_loop_actor<Connection>(unit, std::move(stream), peer)->strong_ref();
     });
   }
 
@@ -90,7 +90,7 @@ public:
     return spawn_on_loop<StreamActor>([&](const auto& unit) {
       auto transport = context ? make_unconnected_tls_transport(context) : make_unconnected_transport();
       IOStream stream{unit->loop(), std::move(transport), options};
-      return make_loop_actor<Connection>(unit, std::move(stream), Endpoint{}, nullptr, 0)->strong_ref();
+      return make_loop_actor<Connection>(unit, std::move(stream), Endpoint{})->strong_ref();
     });
   }
 

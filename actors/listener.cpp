@@ -37,9 +37,10 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
                                            }} {
   if (listener.options_->memory_budget != nullptr)
     acceptor.set_before_accept([&listener] {
-      if (listener.memory_exhausted() && !listener.waits_for_memory_)
+      if (listener.must_wait_for_memory() && !listener.waits_for_memory_)
         listener.update_pause();
     });
+  acceptor.set_on_pause([&listener] { return listener.count_pause(); });
   if (accept.proxy_protocol)
     proxy.emplace(
         listener.loop(), *accept.proxy_protocol,
@@ -267,13 +268,32 @@ ListenerInfo Listener::info() const {
 
 /// An accepted connection.
 void Listener::take(Entry& entry, Socket socket, const Endpoint& peer) {
-  --accept_tokens_;
-  if (entry.proxy)
-    entry.proxy->accept(std::move(socket), peer);
-  else
-    serve(std::move(socket), peer, entry.accept);
-  if (!refill_accepts() || full())
-    update_pause();
+  accept_tokens_ = std::max(0.0, accept_tokens_ - 1); // a drain takes more than the rate lets in
+  const auto pause_if_full = [this] {
+    if (!refill_accepts() || full())
+      update_pause();
+  };
+  try {
+    if (entry.proxy)
+      entry.proxy->accept(std::move(socket), peer);
+    else
+      serve(std::move(socket), peer, entry.accept);
+  } catch (...) {
+    pause_if_full();
+    throw;
+  }
+  pause_if_full();
+}
+
+/// Accepting pauses for want of descriptors or memory. @returns whether the log is to tell, which it does once a second
+/// however many sockets there are
+bool Listener::count_pause() {
+  ++state_->pauses;
+  const TimePoint now = loop().now();
+  if (pause_told_ && now - *pause_told_ < std::chrono::seconds{1})
+    return false;
+  pause_told_ = now;
+  return true;
 }
 
 void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
@@ -292,7 +312,8 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
     return;
   }
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
-  NewConnection connection{std::move(socket), peer, accept.tls, id, std::move(place), state_, options_};
+  NewConnection connection{std::move(socket),      peer,    accept.tls, id, std::move(place),
+                           OpenConnection{state_}, options_};
   if (target == unit()) {
     spawn_connection(target, std::move(connection), *handler_);
     return;

@@ -56,6 +56,10 @@ private:
   [[nodiscard]] std::uint64_t awaiting_header() const noexcept;
   [[nodiscard]] bool full() const noexcept;
   [[nodiscard]] bool memory_exhausted() const noexcept;
+  /// Connections are to stay in the kernel until there is memory.
+  [[nodiscard]] bool must_wait_for_memory() const noexcept {
+    return limits_.when_full == WhenFull::queue && memory_exhausted();
+  }
   void update_memory_wait();
   void look_for_memory();
   [[nodiscard]] bool limited() const noexcept {
@@ -78,6 +82,7 @@ private:
   void stop();
   void drop_later(std::vector<std::shared_ptr<Entry>> entries);
   void publish_info();
+  bool count_pause();
   void take(Entry& entry, Socket socket, const Endpoint& peer);
   void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
 
@@ -101,9 +106,10 @@ private:
   Timer memory_timer_{[this] { look_for_memory(); }};               ///< armed while it waits for memory
   std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
 
+  std::optional<TimePoint> pause_told_; ///< when the log was last told of a pause for want of descriptors
+
   std::vector<Reply> drain_replies_; ///< empty: no draining
   TimePoint drain_deadline_{};
-  bool drain_cut_ = false; ///< the deadline has passed
   Timer drain_timer_{[this] { check_drain(); }};
 
   mutable std::mutex info_mutex_;

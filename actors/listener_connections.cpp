@@ -102,10 +102,9 @@ void Listener::drain(Reply reply, Duration deadline) {
   drain_replies_.push_back(std::move(reply));
   if (begins) {
     state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
-    drain_cut_ = false;
+    state_->draining = true; // those that are on their way to their loop see it when they come there
     accept_rest();
     stop();
-    state_->draining = true; // those that are on their way to their loop see it when they come there
     for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
       for (const caf::strong_actor_ptr& connection : connections)
         static_cast<Connection*>(connection->get())->begin_drain();
@@ -117,7 +116,7 @@ void Listener::drain(Reply reply, Duration deadline) {
 /// Takes those that wait in the kernel: closing their listening socket would reset them.
 void Listener::accept_rest() {
   int accepted = 0;
-  for (const auto& entry : entries_)
+  for (const auto& entry : std::vector{entries_}) // a handler may stop the listener
     while (accepted < most_rest && !full() && entry->acceptor.accept_rest(1) > 0)
       ++accepted;
 }
@@ -128,23 +127,22 @@ void Listener::check_drain() {
     for (const auto& entry : ending_)
       if (entry->proxy)
         entry->proxy->close_pending("the time of draining is over");
-  if (state_->open == 0 && awaiting_header() == 0 && (state_->places == 0 || over)) {
+  if (state_->open == 0 && awaiting_header() == 0 && state_->places == 0) {
     state_->draining = false;
-    // Of a closed stream that still sends the handler is done, but what it wrote is not.
-    const std::uint64_t sending = state_->places;
     const std::uint64_t ended = state_->ended_draining;
     const std::uint64_t idle = state_->idle_draining;
-    const std::uint64_t cut = std::min(state_->cut_draining + sending, ended - idle);
+    const std::uint64_t cut = std::min(state_->cut_draining.load(), ended - idle);
     auto replies = std::exchange(drain_replies_, {});
     publish_info();
     for (Reply& reply : replies)
       reply.deliver(*this, Drained{ended - idle - cut, idle, cut});
     return;
   }
-  if (over && !std::exchange(drain_cut_, true))
-    for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
+  if (over) // again and again, since some may still come to their loop, or just end
+    for_each_connection([state = state_](const std::vector<caf::strong_actor_ptr>& connections) {
       for (const caf::strong_actor_ptr& connection : connections)
         static_cast<Connection*>(connection->get())->end_drain();
+      state->cut_lingering(*EventLoop::current());
     });
   else if (!over)
     for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {

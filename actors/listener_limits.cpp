@@ -2,6 +2,7 @@
 //
 // listener_limits.cpp: whom a listener lets in, and when it leaves connections in the kernel.
 #include "actors/listener.hpp"
+#include "net/socket_api.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/memory_budget.hpp>
 
@@ -103,7 +104,7 @@ void Listener::update_pause() {
 
 /// The memory budget does not tell when there is room: a timer looks.
 void Listener::update_memory_wait() {
-  const bool waits = memory_exhausted() && limits_.when_full == WhenFull::queue && !entries_.empty();
+  const bool waits = must_wait_for_memory() && !entries_.empty();
   if (waits && !waits_for_memory_)
     log_event(LogLevel::warning, "accept_paused", "connections wait until the streams hold less memory",
               {{"limit", "memory_budget"},
@@ -134,14 +135,14 @@ void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& 
   log_event(LogLevel::warning, "connection_rejected", "a connection is beyond the limits of its listener",
             {{"peer", to_string(peer)}, {"limit", limit}, {"connections", std::to_string(state_->places)}});
   const bool answers = limits_.when_full == WhenFull::answer && rejecting_.use_count() <= most_rejecting;
-  StreamOptions options;
-  options.linger_timeout = reject_time;
-  IOStream stream = answers && accept.tls ? IOStream{loop(), std::move(socket), accept.tls, options}
-                                          : IOStream{loop(), std::move(socket), options};
   if (!answers) {
-    stream.abort();
+    socket_api::set_abort(socket.fd()); // and it closes
     return;
   }
+  StreamOptions options;
+  options.linger_timeout = reject_time;
+  IOStream stream = accept.tls ? IOStream{loop(), std::move(socket), accept.tls, options}
+                               : IOStream{loop(), std::move(socket), options};
   stream.keep_until_closed(rejecting_);
   stream.write(limits_.full_answer, [](Result<void>) {});
   stream.close_after_flush(reject_time, [](Result<void>) {});

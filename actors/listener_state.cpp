@@ -3,31 +3,71 @@
 // listener_state.cpp
 #include "actors/listener_state.hpp"
 
+#include <new>
+#include <vector>
+
 namespace squall {
 
 struct ListenerState::Place {
-  Place(std::shared_ptr<ListenerState> of, std::optional<ClientNetwork> from)
-      : state{std::move(of)}, network{from} {
-    ++state->places;
-  }
+  explicit Place(std::shared_ptr<ListenerState> of) : state{std::move(of)} { ++state->places; }
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   ~Place() {
+    if (stream) {
+      const std::lock_guard lock{state->lingering_mutex_};
+      state->lingering_.erase(this);
+    }
     if (network)
       state->count_out(*network);
     --state->places;
-    if (state->wants_room.load() && state->wants_room.exchange(false))
-      state->on_room();
+    if (state->wants_room.load() && state->wants_room.exchange(false)) {
+      try {
+        state->on_room();
+      } catch (const std::bad_alloc&) { // the next place that comes back tells it
+        state->wants_room = true;
+      }
+    }
   }
-  std::shared_ptr<ListenerState> state;
-  std::optional<ClientNetwork> network;
+  const std::shared_ptr<ListenerState> state;
+  std::optional<ClientNetwork> network; ///< that it is counted for
+  IOStream stream;                      ///< that lingers; lets go of this place with its descriptor
+  const EventLoop* loop = nullptr;      ///< of stream, for any thread
+  bool ended_draining = false;          ///< its end is counted
 };
 
-std::shared_ptr<const void> ListenerState::take_place(const Endpoint& peer, std::uint64_t most_per_network) {
+std::shared_ptr<ListenerState::Place> ListenerState::take_place(const Endpoint& peer,
+                                                                std::uint64_t most_per_network) {
   const auto network = most_per_network > 0 ? ClientNetwork::of(peer) : std::nullopt;
+  auto place = std::make_shared<Place>(shared_from_this());
   if (network && !count_in(*network, most_per_network))
     return nullptr;
-  return std::make_shared<const Place>(shared_from_this(), network);
+  place->network = network;
+  return place;
+}
+
+void ListenerState::linger(const std::shared_ptr<Place>& place, const IOStream& stream) {
+  const std::lock_guard lock{lingering_mutex_};
+  lingering_.insert(place.get());
+  place->stream = stream;
+  place->loop = &stream.loop();
+  place->ended_draining = draining;
+}
+
+void ListenerState::cut_lingering(const EventLoop& loop) {
+  std::vector<IOStream> cut;
+  {
+    const std::lock_guard lock{lingering_mutex_};
+    for (Place* place : lingering_) {
+      if (place->loop != &loop)
+        continue;
+      cut.push_back(place->stream);
+      ++cut_draining;
+      if (!place->ended_draining)
+        ++ended_draining;
+    }
+  }
+  for (IOStream& stream : cut)
+    stream.abort();
 }
 
 bool ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {

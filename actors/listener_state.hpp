@@ -7,6 +7,7 @@
 #pragma once
 
 #include <squall/net/endpoint.hpp>
+#include <squall/net/io_stream.hpp>
 #include <squall/net/ip_network.hpp>
 
 #include <atomic>
@@ -16,11 +17,12 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 
 namespace squall {
 
 struct ListenerState : std::enable_shared_from_this<ListenerState> {
-  std::atomic<std::uint64_t> open{0}; ///< connections whose actor lives
+  std::atomic<std::uint64_t> open{0}; ///< connections whose actor lives, or is about to be made
   std::atomic<std::uint64_t> accepted{0};
   std::atomic<std::uint64_t> failed{0};
   std::atomic<std::uint64_t> rejected{0}; ///< by a limit
@@ -39,15 +41,45 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
 
   /// A place for a connection, given back when the last copy goes; null when `most_per_network` connections are open
   /// from where `peer` is. 0: there is no such limit, and the connection is not counted for one.
-  std::shared_ptr<const void> take_place(const Endpoint& peer, std::uint64_t most_per_network);
+  struct Place;
+  std::shared_ptr<Place> take_place(const Endpoint& peer, std::uint64_t most_per_network);
+
+  /// The actor of the connection that has `place` has ended, its closed stream still sends; on the stream's loop.
+  void linger(const std::shared_ptr<Place>& place, const IOStream& stream);
+  /// Aborts those that linger on `loop`, on its thread, and counts them as cut.
+  void cut_lingering(const EventLoop& loop);
 
 private:
-  struct Place;
   bool count_in(const ClientNetwork& network, std::uint64_t most);
   void count_out(const ClientNetwork& network) noexcept;
 
   std::mutex networks_mutex_;
   std::map<ClientNetwork, std::uint64_t> networks_; ///< guarded by networks_mutex_
+  std::mutex lingering_mutex_;
+  std::set<Place*> lingering_; ///< guarded by lingering_mutex_
+};
+
+/// Counts a connection as open while it lives.
+class OpenConnection {
+public:
+  OpenConnection() noexcept = default;
+  explicit OpenConnection(std::shared_ptr<ListenerState> listener) : listener_{std::move(listener)} {
+    ++listener_->open;
+  }
+  OpenConnection(OpenConnection&&) noexcept = default;
+  OpenConnection& operator=(OpenConnection&&) = delete;
+  ~OpenConnection() { end(); }
+
+  void end() noexcept {
+    if (listener_ != nullptr)
+      --listener_->open;
+    listener_ = nullptr;
+  }
+  /// nullptr: of no listener, or at its end.
+  [[nodiscard]] const std::shared_ptr<ListenerState>& listener() const noexcept { return listener_; }
+
+private:
+  std::shared_ptr<ListenerState> listener_;
 };
 
 } // namespace squall

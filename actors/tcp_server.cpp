@@ -202,9 +202,13 @@ Drained TCPServer::drain(Duration deadline) {
 void TCPServer::set_limits(const ListenerLimits& limits) {
   if (const std::string problem = check_limits(limits); !problem.empty())
     throw std::invalid_argument{problem};
-  const std::unique_lock lock{impl_->mutex};
-  impl_->options.limits = limits;
-  if (impl_->running)
+  {
+    const std::unique_lock lock{impl_->mutex};
+    impl_->options.limits = limits;
+  }
+  const auto lock =
+      impl_->lock_shared(); // handlers, on which the answer may wait, may use the server meanwhile
+  if (lock && impl_->running)
     impl_->ask<void>(SetLimits{limits});
 }
 

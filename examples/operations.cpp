@@ -34,7 +34,6 @@ squall::ServerOptions options() {
   options.limits.max_connections_per_ip = 100;
   options.limits.when_full = squall::WhenFull::answer;
   options.limits.full_answer = "busy, try again later\n";
-  options.drain_timeout = std::chrono::seconds{30}; // of run(), at SIGTERM
   return options;
 }
 // [options]

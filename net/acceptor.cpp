@@ -86,8 +86,8 @@ void Acceptor::stop() noexcept {
 }
 
 void Acceptor::set_paused(bool value) noexcept {
-  held_ = value;
-  if (!value && !stopped_)
+  const bool was_held = std::exchange(held_, value);
+  if (was_held && !value && !stopped_)
     loop_.defer(*this); // edges that came meanwhile are gone
 }
 
@@ -167,6 +167,8 @@ void Acceptor::pause(int error) {
 }
 
 void Acceptor::tell_pause(int error) {
+  if (on_pause_ && !on_pause_())
+    return;
   const TimePoint now = loop_.now();
   if (told_ && now - *told_ < std::chrono::seconds{1})
     return;

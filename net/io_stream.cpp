@@ -246,6 +246,12 @@ void IOStream::keep_until_closed(std::shared_ptr<const void> object) noexcept {
   core_->keep_until_closed(std::move(object));
 }
 
+std::shared_ptr<const void> IOStream::kept_until_closed() const noexcept {
+  return core_->kept_until_closed();
+}
+
+bool IOStream::awaits_answer() const noexcept { return core_->awaits_answer(); }
+
 TimePoint IOStream::last_activity() const noexcept { return core_->last_activity(); }
 
 std::string IOStream::pending_read() const { return core_->pending_read(); }

@@ -82,8 +82,10 @@ struct Pipe {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
       throw std::system_error{errno, std::generic_category(), "pipe2"};
-    reading = above_standard(Socket{ends[0]});
-    writing = above_standard(Socket{ends[1]});
+    reading = Socket{ends[0]};
+    writing = Socket{ends[1]};
+    reading = above_standard(std::move(reading));
+    writing = above_standard(std::move(writing));
   }
   Socket reading;
   Socket writing;

@@ -75,6 +75,8 @@ public:
   /// Tells those who wait for StreamEvent::draining, later in the turn.
   void begin_drain() noexcept;
   void keep_until_closed(std::shared_ptr<const void> kept) noexcept;
+  [[nodiscard]] const std::shared_ptr<const void>& kept_until_closed() const noexcept { return kept_; }
+  [[nodiscard]] bool awaits_answer() const noexcept { return awaits_answer_; }
   void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] bool connected() const noexcept { return link_ == LinkState::connected && !closed_; }
@@ -293,7 +295,8 @@ private:
   bool write_crossed_ = false; ///< a write waits until it is readable
   bool handshaken_ = false;    ///< nothing, or no handshake any more, stands before the first byte
   bool draining_ = false;
-  bool paused_ = false; ///< unsent bytes passed the high mark, and have not come down to the low one
+  bool awaits_answer_ = false; ///< bytes came since the last write was queued
+  bool paused_ = false;        ///< unsent bytes passed the high mark, and have not come down to the low one
   LinkState link_ = LinkState::connected;
 
   std::uint32_t references_ = 1;

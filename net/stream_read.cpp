@@ -229,6 +229,7 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
   case IoResult::Status::done:
     received_ += result.size;
     bytes_received_ += result.size;
+    awaits_answer_ = true;
     if (memory_ != nullptr) {
       memory_->held_since.reset();
       update_memory();

@@ -43,6 +43,7 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
 
 /// After something was queued. @returns the position of its end
 std::uint64_t StreamCore::queued() {
+  awaits_answer_ = false;
   paused_ = paused_ || unsent_.size() > options_->write_high_water_mark;
   count_memory();
   if (!blocked_)

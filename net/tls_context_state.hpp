@@ -2,7 +2,8 @@
 //
 // tls_context_state.hpp: what is behind a TLSContext.
 //
-// Threads    Never changes after it is made, but for what is guarded: OpenSSL's session cache, the sessions of a client, the keys of tickets.
+// Threads    Never changes after it is made, but for what is guarded: OpenSSL's session cache, the sessions of a client, the
+//            keys of tickets.
 #pragma once
 
 #include <squall/net/tls_context.hpp>

@@ -21,11 +21,11 @@ namespace squall {
 /// thread; so `server` must not listen yet.
 ///
 /// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output,
-/// flushed, and runs until SIGINT or SIGTERM, when it drains, as TCPServer::run; SIGHUP reads certificates and keys again. It raises the process's soft limit of descriptors to the hard
-/// one. Everything that goes wrong is told on standard error.
+/// flushed, and runs until SIGINT or SIGTERM, when it drains, as TCPServer::run; SIGHUP reads certificates and keys again.
+/// It raises the process's soft limit of descriptors to the hard one. Everything that goes wrong is told on standard error.
 /// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when
-///         an address cannot be listened on, or the children ended too often; 2 for a mistake on the command line or in the configuration:
-///         then nothing was started
+///         an address cannot be listened on, or the children ended too often; 2 for a mistake on the command line or in the
+///         configuration: then nothing was started
 int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults = {});
 
 } // namespace squall

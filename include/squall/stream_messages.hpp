@@ -146,7 +146,8 @@ struct StreamInfo {
 
 // -- to a listener
 
-/// Binds sockets as bind_sockets does, and accepts from them.
+/// Binds sockets as bind_sockets does, and accepts from them. The lookup of a host name holds up the listener's loop, and all
+/// connections on it: bind a name in a thread of your own, and send AddSockets.
 struct Listen {
   Listen() = default;
   explicit Listen(std::uint16_t port_, std::string address_ = {}, const BindOptions& options_ = {})
@@ -221,9 +222,10 @@ struct Resume {
 
 /// Ends a listener's work in an orderly way: closes its sockets after taking those who wait in the kernel, tells every
 /// handler (StreamEvent::draining, AwaitDrain), closes connections that are idle (a handler waits for the peer, nothing is
-/// unread or unsent, and bytes have passed before) as soon as they are, waits for the others, and cuts those that are left
-/// after `deadline`. Answered when no connection is left. Several at once are answered together, at the earliest deadline;
-/// sockets can be added again later.
+/// unread or unsent, bytes have passed before, and the last were ours: what came since may be a request under way) as soon as
+/// they are, waits for the others, and cuts those that are left after `deadline`, also closed ones that still send. Answered
+/// when no connection is left. Those that wait in the kernel beyond ListenerLimits::max_connections are reset. Several at once
+/// are answered together, at the earliest deadline; sockets can be added again later.
 struct Drain {
   Duration deadline{};
   friend bool operator==(const Drain&, const Drain&) = default;
@@ -250,8 +252,9 @@ struct ListenerLimits {
   std::uint64_t max_connections = 0; ///< never more at once, counting those that are closed and still send
   /// For each IPv4 address and each IPv6 /64; those of unix sockets have no such limit.
   std::uint64_t max_connections_per_ip = 0;
-  std::uint64_t max_accept_rate =
-      0; ///< connections a second, of which one second's may come at once; more wait in the kernel
+  /// Connections a second, of which one second's may come at once; more wait in the kernel. Those that are then reset or
+  /// answered count, too.
+  std::uint64_t max_accept_rate = 0;
   std::uint64_t accepts_per_turn = 16; ///< of each socket, before other work has its turn; at least 1
   WhenFull when_full = WhenFull::queue;
   Bytes full_answer = {};
@@ -311,7 +314,8 @@ struct ListenerInfo {
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
   std::uint64_t refused_count = 0;    ///< closed before they had a handler: without a good PROXY header
   std::uint64_t rejected_count = 0;   ///< connections that a limit reset or answered
-  std::uint64_t pause_count = 0;      ///< how often a limit left connections in the kernel
+  /// How often connections were left in the kernel, by a limit, or for want of descriptors or memory.
+  std::uint64_t pause_count = 0;
   bool paused = false;                ///< connections wait in the kernel now, by Pause or a limit
   bool draining = false;
   std::uint64_t memory_budget = 0; ///< bytes; 0: there is none

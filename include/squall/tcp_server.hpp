@@ -99,7 +99,7 @@ public:
   /// Ends the work in an orderly way and waits for that; see Drain. Not for handle_stream.
   Drained drain(Duration deadline);
 
-  /// Changes the limits, also before the first of the calls above. @throws std::invalid_argument; nothing has changed
+  /// Changes the limits, also before the first of the calls above. Not for handle_stream. @throws std::invalid_argument; nothing has changed
   void set_limits(const ListenerLimits& limits);
 
   /// A row for each connection, by age. Not for handle_stream.
@@ -108,10 +108,10 @@ public:
   /// Ends one of them; see CloseConnection. @returns false when there is none. Not for handle_stream.
   bool close_connection(std::uint64_t id, bool abort = false);
 
-  /// Waits for SIGINT or SIGTERM, then drains, for at most ServerOptions::drain_timeout, and shuts down; SIGHUP is reload_tls(), and what it says goes to the log. Until it
-  /// returns, and not before, it holds the handlers of the three signals; a second SIGINT or SIGTERM ends the process at
-  /// once, unless it comes less than 100 ms after the first. @returns the exit status: 0 @throws std::logic_error when another server of
-  /// the process runs
+  /// Waits for SIGINT or SIGTERM, then drains, for at most ServerOptions::drain_timeout, and shuts down; SIGHUP is
+  /// reload_tls(), and what it says goes to the log. Until it returns, and not before, it holds the handlers of the three
+  /// signals; a second SIGINT or SIGTERM ends the process at once, unless it comes less than 100 ms after the first.
+  /// @returns the exit status: 0 @throws std::logic_error when another server of the process runs
   int run();
 
   /// Closes the listening sockets and every connection, and ends the threads. Doing it twice is harmless. Not

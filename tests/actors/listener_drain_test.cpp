@@ -167,6 +167,99 @@ TEST_F(DrainTest, ACutWriteCountsThoughItsHandlerIsDone) {
   EXPECT_EQ(drain(1ms), (Drained{0, 0, 1}));
 }
 
+/// The handler waits for the end of its flush when the deadline comes, or has ended long before.
+TEST_F(DrainTest, CutsAndCountsWhatIsStillSent) {
+  const std::string much = pattern(32 << 20);
+  for (const bool waits : {true, false}) {
+    SCOPED_TRACE(waits);
+    const Endpoint server = listen([&, waits](IOStream stream, Endpoint) -> Task<> {
+      stream.write(much, [](Result<void>) {});
+      if (waits)
+        co_await stream.close_after_flush(1h);
+      else
+        stream.close_after_flush(1h, [](Result<void>) {});
+    });
+    Client client{server, 4096};
+    EXPECT_EQ(client.receive(1), much.substr(0, 1));
+    if (!waits)
+      wait_until([&] { return info().connection_count == 0; });
+    EXPECT_EQ(drain(1ms), (Drained{0, 0, 1}));
+    std::size_t received = 1;
+    try {
+      while (!client.receive(1).empty())
+        ++received;
+    } catch (const std::system_error&) { // a reset
+    }
+    EXPECT_LT(received, much.size());
+  }
+}
+
+TEST_F(DrainTest, ARequestIsUnderWayUntilItIsAnswered) {
+  const Endpoint server = listen([](IOStream stream, Endpoint) -> Task<> {
+    for (;;) {
+      co_await stream.read_until("\n");
+      MutableBytes body{8};
+      co_await stream.read_into(body);
+      co_await stream.write(std::string{body.data(), body.size()} + "\n");
+    }
+  });
+  Client client{server};
+  client.send("head\n");
+  wait_until(
+      [&] { return info().connection_count == 1 && connections().at(0).pending.starts_with("read_into"); });
+  const auto draining = begin(listener_, Drain{1h});
+  wait_until([&] { return info().draining; });
+  EXPECT_EQ(connections().size(), 1U);
+  client.send("half");
+  wait_until([&] { return connections().at(0).bytes_received == 9; });
+  EXPECT_EQ(connections().size(), 1U);
+  client.send("done");
+  EXPECT_EQ(client.receive_line(), "halfdone\n");
+  EXPECT_TRUE(client.at_end());
+  EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 1, 0}));
+}
+
+TEST_F(DrainTest, WithoutTimeCutsAllThatWaitInTheKernelAndOnTheirWayToAnotherLoop) {
+  const Endpoint server = listen(echo);
+  ASSERT_TRUE(ask<Done>(listener_, Pause{}));
+  std::vector<Client> clients;
+  for (int i = 0; i < 100; ++i)
+    clients.emplace_back(server);
+  const Drained drained = drain(0ms);
+  EXPECT_EQ(drained.finished + drained.idle + drained.cut, 100U);
+  EXPECT_EQ(info().connection_count, 0U);
+  for (Client& client : clients)
+    EXPECT_TRUE(client.at_end());
+}
+
+TEST_F(DrainTest, AHandlerMayStopTheListenerMeanwhile) {
+  io_.reset();
+  io_.emplace(system_, IOOptions{1, nullptr}); // the handlers run inside the draining
+  const Endpoint server = listen([&](IOStream stream, Endpoint) -> Task<> {
+    caf::anon_send(listener_, Stop{});
+    co_await stream.write("served\n");
+  });
+  ASSERT_TRUE(ask<Done>(listener_, Pause{}));
+  std::vector<Client> clients;
+  for (int i = 0; i < 5; ++i)
+    clients.emplace_back(server);
+  const Drained drained = drain(1h);
+  EXPECT_GE(drained.finished, 1U);
+  EXPECT_EQ(clients[0].receive_all(), "served\n");
+}
+
+TEST_F(DrainTest, TakesMoreThanTheRateLetsInAndOwesNothing) {
+  listener_ = io_->spawn_listener(echo, {.limits = {.max_accept_rate = 1}});
+  const Endpoint server = listen_with(listener_);
+  ASSERT_TRUE(ask<Done>(listener_, Pause{}));
+  std::vector<Client> clients;
+  for (int i = 0; i < 100; ++i) // as many as 100 seconds let in
+    clients.emplace_back(server);
+  EXPECT_EQ(drain(0ms).cut, 100U);
+  ASSERT_TRUE(ask<Done>(listener_, Resume{}));
+  served(listen_with(listener_));
+}
+
 TEST_F(DrainTest, SeveralAreAnsweredTogetherAtTheEarliestDeadline) {
   const Endpoint server = listen(echo);
   Client client{server};

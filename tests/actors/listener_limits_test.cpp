@@ -162,6 +162,12 @@ TEST_F(LimitsTest, TheRateLetsSoManyInAtOnceAndTheOthersWait) {
   EXPECT_EQ(clients[1].receive_line(), "hello\n");
   wait_until([&] { return info().paused; });
   EXPECT_EQ(info().accepted_count, 2U);
+  clock.advance(499ms);
+  static_cast<void>(ask<ListenerInfo>(listener_, Info{})); // wakes the loop
+  EXPECT_EQ(info().accepted_count, 2U);
+  clock.advance(1ms); // half a second lets one in
+  static_cast<void>(ask<ListenerInfo>(listener_, Info{}));
+  EXPECT_EQ(clients[2].receive_line(), "hello\n");
 }
 
 TEST_F(LimitsTest, TheRateLetsAllInAfterAWhile) {

@@ -264,6 +264,32 @@ TEST(TCPServer, AHandlerMayAskAndStopItWhileOthersDo) {
   EXPECT_TRUE(server.info().endpoints.empty());
 }
 
+TEST(TCPServer, LimitsChangeWhileHandlersAskTheServer) {
+  TCPServer* asked = nullptr;
+  TCPServer server{[&](IOStream stream, Endpoint) -> Task<> {
+                     for (;;) {
+                       const Bytes line = co_await stream.read_until("\n");
+                       for (int i = 0; i < 100; ++i)
+                         static_cast<void>(asked->info());
+                       co_await stream.write(line);
+                     }
+                   },
+                   {.io_threads = 1}};
+  asked = &server;
+  const Endpoint address = server.listen(0, "127.0.0.1")[0];
+  std::atomic<bool> done{false};
+  std::thread asking{[&] {
+    Client client{address};
+    while (!done)
+      expect_echo(client);
+  }};
+  for (std::uint64_t i = 1; i <= 200; ++i)
+    server.set_limits({.max_connections = i});
+  done = true;
+  asking.join();
+  EXPECT_EQ(server.info().limits.max_connections, 200U);
+}
+
 TEST(TCPServer, AHandlerThatAsksAndStopsDoesNotHoldUpTheShutdown) {
   for (int round = 0; round < 20; ++round) {
     BusyServer server;

@@ -177,6 +177,17 @@ TEST_F(AcceptorTest, AsksBeforeEachAcceptAndLeavesConnectionsInTheKernel) {
   EXPECT_EQ(accepted.size(), 5U);
 }
 
+TEST_F(AcceptorTest, HasNothingToDoWhenItIsToldToGoOnThoughItNeverStopped) {
+  accept_on(listener);
+  acceptor->set_before_accept([&] { acceptor->set_paused(false); });
+  const Socket client = connect_to(listener);
+  ASSERT_TRUE(wait_for(1));
+  run_turns(loop);
+  const auto begin = std::chrono::steady_clock::now();
+  loop.run_once(20ms); // waits: nothing is ready
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 19ms);
+}
+
 TEST_F(AcceptorTest, MayBeStoppedBetweenTwoBatches) {
   std::vector<Socket> clients;
   for (int i = 0; i < 40; ++i)

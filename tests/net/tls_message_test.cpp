@@ -106,7 +106,7 @@ TEST_F(KeyUpdate, ItsAnswerWaitsWithBytesThatAreDroppedMeanwhile) {
   const auto early = one.both.stream.start_paced_write(Bytes{"answered"}, kept);
   ASSERT_TRUE(early && *early) << "the stream answers for these bytes";
   static_cast<void>(one.both.stream.write(Bytes{std::string(8000, 'd')}));
-  one.both.stream.close(); // drops the others
+  one.both.stream.close();                                                   // drops the others
   static_cast<void>(other.both.stream.write(Bytes{std::string(4000, 'S')})); // secrets of somebody else
   static_cast<void>(other.both.stream.write(Bytes{std::string(6000, 'T')}));
   run_turns(loop);
@@ -173,7 +173,8 @@ protected:
         nullptr, nullptr);
     SSL_set_num_tickets(peer_->ssl(), 0);
     SSL_set_max_send_fragment(peer_->ssl(), 512);
-    stream_ = IOStream{loop, make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), "localhost")};
+    stream_ = IOStream{
+        loop, make_tls_transport(std::move(ours), client_context<TLSVersion::tls_1_3>(), "localhost")};
     TestWait done{stream_, StreamEvent::handshaken};
     EXPECT_TRUE(run_until([&] { return peer_->shake() && done.answered(); }));
     make_messages();
@@ -202,7 +203,9 @@ private:
     EXPECT_EQ(SSL_write(ssl, "line\n", 5), 5);
     SSL_set0_wbio(ssl, socket);
     rest_ = text_of(keep);
-    const auto byte = [&](std::size_t at) { return static_cast<std::size_t>(static_cast<unsigned char>(rest_.at(at))); };
+    const auto byte = [&](std::size_t at) {
+      return static_cast<std::size_t>(static_cast<unsigned char>(rest_.at(at)));
+    };
     const std::size_t size = 5 + (byte(3) << 8U | byte(4));
     first_record_ = rest_.substr(0, size);
     rest_.erase(0, size);

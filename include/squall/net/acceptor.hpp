@@ -54,6 +54,10 @@ public:
   /// `function` is called before it looks for each connection, and may pause or stop the acceptor; it must not throw.
   void set_before_accept(std::function<void()> function) { before_accept_ = std::move(function); }
 
+  /// `function` is called when accepting pauses for want of descriptors or memory; false: this pause is not to be logged. It
+  /// must not throw.
+  void set_on_pause(std::function<bool()> function) { on_pause_ = std::move(function); }
+
   void set_accepts_per_turn(int value) noexcept { accepts_per_turn_ = value; } ///< at least 1
 
   /// Ends accepting, also from inside on_accept. The socket stays open. Doing it twice is harmless.
@@ -75,6 +79,7 @@ private:
   ListeningSocket socket_;
   OnAccept on_accept_;
   std::function<void()> before_accept_;
+  std::function<bool()> on_pause_;
   int accepts_per_turn_;
   Timer resume_timer_;
   std::unique_ptr<DescriptorWait> descriptor_wait_;

@@ -334,6 +334,11 @@ public:
   /// Keeps an object until the descriptor is closed, which may be after the stream is: while answered bytes are sent.
   /// What was kept before is let go.
   void keep_until_closed(std::shared_ptr<const void> object) noexcept;
+  /// That object; nothing once the descriptor is closed.
+  [[nodiscard]] std::shared_ptr<const void> kept_until_closed() const noexcept;
+
+  /// Bytes came, and no write was queued since: the peer may wait for an answer.
+  [[nodiscard]] bool awaits_answer() const noexcept;
 
   /// When bytes last moved, or, before that, when the stream connected.
   [[nodiscard]] TimePoint last_activity() const noexcept;

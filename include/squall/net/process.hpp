@@ -41,8 +41,8 @@ namespace squall {
 /// @returns in each child its task id, from 0. The parent stays inside and ends as by std::exit when its children have ended:
 ///          with status 0, but with 1 when a child ended abnormally after SIGTERM or SIGINT (death of the signal
 ///          itself counts as normal)
-/// @throws std::logic_error, and nothing was forked, when the process has other threads (those of an actor system, of a TCPServer
-///         that listens) or an EventLoop, or when it is such a child itself
+/// @throws std::logic_error, and nothing was forked, when the process has other threads (those of an actor system, of a
+///         TCPServer that listens) or an EventLoop, or when it is such a child itself
 /// @throws std::runtime_error in the parent when it gave up, naming the child, and all children have ended
 /// @throws std::system_error (fork(2)) in the parent when the first children cannot be made; those that were have ended
 /// @throws std::invalid_argument for a negative `max_restarts`

@@ -7,9 +7,9 @@
 //
 // What holds without being asked for: TLS 1.2 and 1.3 only; ciphers with forward secrecy and authenticated encryption
 // only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its server,
-// against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a
-// ClientHello of more than 16 KiB ("excessive message size"), however it is cut, before it makes room for it
-// (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
+// against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation (CVE-2009-3555), no
+// compression (CVE-2012-4929); a server refuses a ClientHello of more than 16 KiB ("excessive message size"), however it is
+// cut, before it makes room for it (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
 //
 // Threads    A context never changes, but for the sessions that it keeps, which it guards; any thread may use it. To
 //            change a certificate make a new context: connections keep the one they began with.
@@ -143,7 +143,8 @@ struct TLSOptions {
   // -- several names on one address (SNI, RFC 6066). Servers only
 
   /// Name to context: "example.com", or "*.example.com" for one label in front. Certificates, client certificates,
-  /// versions, ciphers, protocols and resumption are those of the name's context.
+  /// versions, ciphers, protocols and tickets are those of the name's context; session_cache_size is the one beside
+  /// server_names.
   std::map<std::string, TLSContext> server_names;
   UnknownServerName unknown_server_name = UnknownServerName::use_default;
 
@@ -153,7 +154,8 @@ struct TLSOptions {
   /// (CloseReason::tls_failed, ETIMEDOUT). 1 ms to 24 hours.
   std::chrono::milliseconds handshake_timeout = default_handshake_timeout;
 
-  /// Let the kernel encrypt where it can (Linux with the module tls); TLSInfo says whether it does.
+  /// Let the kernel encrypt where it can (Linux with the module tls, OpenSSL built for it, as Debian's); TLSInfo says whether
+  /// it does. Then the kernel cannot change its keys: a peer that updates those of TLS 1.3 breaks the connection.
   bool ktls = false;
 };
 
