@@ -170,7 +170,7 @@ public:
 
   /// Sends this actor a caf::down_msg when `other` ends.
   void monitor(const caf::strong_actor_ptr& other);
-  /// Takes one monitor() back.
+  /// Takes every monitor() of `other` back.
   void demonitor(const caf::strong_actor_ptr& other);
 
   /// Sends a request; its response comes to on_response. @returns its id

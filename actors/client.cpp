@@ -5,6 +5,8 @@
 
 #include "actors/connection.hpp"
 
+#include <algorithm>
+
 namespace squall {
 
 Client::Client(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, const ConnectOptions& options,
@@ -33,11 +35,12 @@ void Client::connect(caf::mailbox_element& message, const Connect& request) {
   Reply reply{message};
   if (!reply.wanted())
     return; // the stream would come to nobody
+  if (!waits(requester))
+    monitor(requester);
   const std::uint64_t number = next_number_++;
   Request& made = requests_[number];
   made.reply = std::move(reply);
   made.requester = requester;
-  monitor(requester);
   made.connect =
       client_.start_connect(std::move(host), port, std::move(options),
                             [this, number](ConnectResult result) { answer(number, std::move(result)); });
@@ -47,7 +50,8 @@ void Client::answer(std::uint64_t number, ConnectResult result) {
   const caf::strong_actor_ptr keep = strong_ref();
   auto request = requests_.extract(number); // with the connect, which calls this
   Reply& reply = request.mapped().reply;
-  demonitor(request.mapped().requester);
+  if (!waits(request.mapped().requester))
+    demonitor(request.mapped().requester);
   if (!result) {
     reply.deliver(*this, make_error(result.error(), result.message()));
     return;
@@ -60,6 +64,12 @@ void Client::answer(std::uint64_t number, ConnectResult result) {
   } catch (const std::exception& error) {
     reply.deliver(*this, caf::make_error(caf::sec::runtime_error, error.what()));
   }
+}
+
+/// It has a request that is not answered.
+bool Client::waits(const caf::strong_actor_ptr& requester) const noexcept {
+  return std::any_of(requests_.begin(), requests_.end(),
+                     [&](const auto& entry) { return entry.second.requester == requester; });
 }
 
 void Client::on_down(caf::down_msg& down) {

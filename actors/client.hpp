@@ -36,6 +36,7 @@ private:
 
   void connect(caf::mailbox_element& message, const Connect& request);
   void answer(std::uint64_t number, ConnectResult result);
+  [[nodiscard]] bool waits(const caf::strong_actor_ptr& requester) const noexcept;
 
   const ConnectOptions options_;
   TCPClient client_;

@@ -112,6 +112,20 @@ void read_proxy_protocol(const ConfigValue& value, std::optional<ProxyOptions>& 
     value.refuse("an object without \"from\"", R"(an object with "from", like {"from": ["127.0.0.1"]})");
 }
 
+/// Refuses a list of proxies in which none can be a peer of this kind of socket.
+void check_proxies(const ConfigValue& value, const ListenOptions& options) {
+  const auto& proxy = options.accept.proxy_protocol;
+  if (!proxy || proxy->from.empty() || !options.inherited.empty()) // an inherited socket may be of any kind
+    return;
+  const bool of_unix = !options.unix_path.empty();
+  const Endpoint local{"", 0, AddressFamily::unix_domain};
+  const auto fits = [&](const IPNetwork& network) { return network.contains(local) == of_unix; };
+  if (std::none_of(proxy->from.begin(), proxy->from.end(), fits))
+    value.refuse(of_unix ? R"(a "from" without "unix" for a unix socket, so that no proxy could connect)"
+                         : R"(a "from" of nothing but "unix" for an address, so that no proxy could connect)",
+                 of_unix ? R"("unix" in "from")" : R"(the addresses or networks of the proxies in "from")");
+}
+
 /// Refuses the keys that mean nothing beside the one that says what kind of socket it is.
 void check_keys(const ConfigValue& value) {
   const auto& members = value.node.members;
@@ -150,6 +164,7 @@ void read_listener(const ConfigValue& value, ListenOptions& target, std::optiona
               {"tls", [&](const V& v) { read_own_tls(v, own_tls); }},
               {"proxy_protocol", [&](const V& v) { read_proxy_protocol(v, target.accept.proxy_protocol); }}});
   check_keys(value);
+  check_proxies(value, target);
 }
 
 std::vector<ListeningSocket> bind_sockets(const ListenOptions& entry,

@@ -160,6 +160,8 @@ StreamActor IOSystem::spawn_stream(const TLSContext& context, const StreamOption
 }
 
 ClientActor IOSystem::spawn_client(const ConnectOptions& options, std::shared_ptr<Resolver> resolver) {
+  if (resolver == nullptr)
+    throw std::invalid_argument{"a client without a resolver"};
   return impl_->spawn_client(options, resolver);
 }
 

@@ -33,6 +33,7 @@ int main(int argc, char** argv) try {
   server.configure({.io_threads = config.io_threads,
                     .stream = config.stream,
                     .limits = config.limits,
+                    .memory_budget = config.memory_budget,
                     .drain_timeout = config.drain_timeout});
   for (std::size_t i = 0; i < bound.size(); ++i)
     server.add_sockets(bound[i], config.listen[i].accept);

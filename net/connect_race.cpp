@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::size_t most_addresses = 32;
 constexpr std::chrono::milliseconds least_delay{10};
+constexpr std::chrono::milliseconds most_delay = std::chrono::hours{24}; // no sum overflows
 
 /// True for errors that come from this machine, before the peer was asked.
 bool is_local(const std::error_code& error) noexcept {
@@ -59,9 +60,9 @@ struct ConnectRace::Attempt final : EventCompletion {
 
 ConnectRace::ConnectRace(EventLoop& loop, Addresses addresses, const ConnectOptions& options,
                          MakeTransport make_transport, OnEnd on_end)
-    : loop_{loop}, addresses_{std::move(addresses)}, options_{options.stream}, delay_{std::max(
+    : loop_{loop}, addresses_{std::move(addresses)}, options_{options.stream}, delay_{std::clamp(
                                                                                    options.attempt_delay,
-                                                                                   least_delay)},
+                                                                                   least_delay, most_delay)},
       make_transport_{std::move(make_transport)}, on_end_{std::move(on_end)} {}
 
 ConnectRace::~ConnectRace() { give_up(std::errc::operation_canceled); }

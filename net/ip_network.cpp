@@ -67,6 +67,8 @@ bool IPNetwork::contains(const Endpoint& endpoint) const noexcept {
 }
 
 std::optional<ClientNetwork> ClientNetwork::of(const Endpoint& peer) noexcept {
+  if (peer.family == AddressFamily::unix_domain) // whose path may look like an address
+    return std::nullopt;
   const std::string_view text = peer.address;
   const auto address =
       socket_api::parse_address(text.substr(0, text.find('%'))); // a scope (RFC 4007) is no part of it

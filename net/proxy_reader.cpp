@@ -19,6 +19,8 @@ constexpr std::size_t most_header_size = 16 + 65535;
 ProxyOptions checked(ProxyOptions options) {
   options.max_header_size = std::clamp(options.max_header_size, least_header_size, most_header_size);
   options.max_pending = std::max<std::size_t>(options.max_pending, 1);
+  options.timeout =
+      std::min<std::chrono::milliseconds>(options.timeout, std::chrono::hours{24}); // no sum overflows
   return options;
 }
 
@@ -128,6 +130,8 @@ void ProxyReader::serve(Socket connection, Endpoint client) {
   } catch (const std::exception& error) { // it costs this connection, and nothing else of the loop
     log_event(LogLevel::error, "connection_failed", "a connection could not be served",
               {{"error", error.what()}});
+  } catch (...) {
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {});
   }
 }
 

@@ -3,6 +3,7 @@
 // resolver.cpp: what all lookups share: checks, deadline, cancellation, and the way back to the loop.
 #include "net/lookup_operation.hpp"
 #include "net/socket_api.hpp"
+#include <squall/net/log.hpp>
 
 #include <algorithm>
 #include <stdexcept>
@@ -109,7 +110,7 @@ void LookupOperation::start(Resolver& resolver, Resolve request) {
     timer_.start_after(loop_, *request.timeout);
   try {
     resolver.lookup(std::move(request), LookupAnswer{state_});
-  } catch (const std::exception&) {
+  } catch (...) {
     finish_later(lookup_error(LookupErrc::dropped));
   }
 }
@@ -173,10 +174,16 @@ void ResolveOperation::begin(EventLoop& loop, std::coroutine_handle<> waiter) {
 
 OverrideResolver::OverrideResolver(std::shared_ptr<Resolver> resolver, std::vector<HostOverride> overrides)
     : resolver_{std::move(resolver)}, overrides_{std::move(overrides)} {
-  for (const HostOverride& entry : overrides_)
+  if (resolver_ == nullptr)
+    throw std::invalid_argument{"there is no resolver behind the overrides"};
+  for (const HostOverride& entry : overrides_) {
+    if (const auto wrong = check_host(entry.host))
+      throw std::invalid_argument{"the host that is overridden, \"" + escape_bytes(entry.host) +
+                                  "\": " + make_error_code(*wrong).message()};
     if (const auto wrong = check_host(entry.to_host))
       throw std::invalid_argument{"the host that overrides \"" + entry.host +
                                   "\": " + make_error_code(*wrong).message()};
+  }
 }
 
 void OverrideResolver::lookup(Resolve request, LookupAnswer answer) {

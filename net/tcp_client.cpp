@@ -27,6 +27,8 @@ public:
                    ConnectOptions options, TCPClient::Callback callback)
       : loop_{loop}, resolver_{std::move(resolver)}, host_{std::move(host)}, port_{port},
         options_{std::move(options)}, callback_{std::move(callback)} {
+    if (resolver_ == nullptr)
+      throw std::invalid_argument{"a TCPClient without a resolver"};
     loop.watch_end(*this); // before its streams do, so that their ends start no attempt
   }
   ConnectOperation(const ConnectOperation&) = delete;
@@ -127,7 +129,8 @@ void ConnectOperation::shake(IOStream stream) {
   std::string name = options_.server_hostname.empty() ? host_ : options_.server_hostname;
   if (name.ends_with('.'))
     name.pop_back(); // certificates and SNI have none (RFC 6066, 3)
-  if (const auto result = stream_.start_tls(StartTLS{false, options_.tls, std::move(name)}, *this))
+  if (const auto result =
+          stream_.start_tls(StartTLS{false, options_.tls, std::move(name), options_.timeout}, *this))
     on_event(*result);
 }
 

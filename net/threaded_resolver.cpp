@@ -6,6 +6,7 @@
 #include <squall/net/resolver.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -39,20 +40,28 @@ struct ThreadedResolver::Pool : std::enable_shared_from_this<Pool> {
   void add(Job job);
   void run(Worker& worker);
   void end() noexcept;
+  /// This process is a child that was forked when there were workers: it has none of them, but perhaps their lock.
+  [[nodiscard]] bool is_forked() const noexcept {
+    const pid_t owner = process.load();
+    return owner != 0 && owner != ::getpid();
+  }
 
   const ThreadedResolverOptions options;
   const Function look_up;
-  const pid_t process = ::getpid();
-
   std::mutex mutex; // of all below
   std::condition_variable wake;
   std::deque<Job> waiting;
   std::deque<Worker> workers; ///< whose addresses stay
   std::size_t idle_count = 0;
   bool ending = false;
+  std::atomic<pid_t> process{0}; ///< that has the workers; 0: there are none
 };
 
 void ThreadedResolver::Pool::add(Job job) {
+  if (is_forked()) {
+    job.answer(failed(LookupErrc::dropped));
+    return;
+  }
   std::vector<Job> forgotten; // their ends call back, and must not hold the lock
   std::unique_lock lock{mutex};
   if (waiting.size() >= options.max_waiting) {
@@ -75,6 +84,7 @@ void ThreadedResolver::Pool::add(Job job) {
   try {
     const SignalsBlocked guard;
     worker.thread = std::thread{[pool = shared_from_this(), &worker] { pool->run(worker); }};
+    process = ::getpid();
   } catch (const std::system_error& refused) {
     workers.pop_back();
     if (!workers.empty())
@@ -102,7 +112,7 @@ void ThreadedResolver::Pool::run(Worker& worker) {
       try {
         if (job.answer.wanted())
           job.answer(look_up(job.request));
-      } catch (const std::exception&) { // the end of the job answers
+      } catch (...) { // the end of the job answers
       }
     }
     lock.lock();
@@ -112,11 +122,8 @@ void ThreadedResolver::Pool::run(Worker& worker) {
 
 void ThreadedResolver::Pool::end() noexcept {
   std::deque<Job> dropped;
-  if (process != ::getpid()) { // a child that was forked has none of the threads, but may have their lock
-    for (Worker& worker : workers)
-      worker.thread.detach();
+  if (is_forked()) // the threads that are not here keep the pool for ever, so nothing is detached or joined
     return;
-  }
   {
     const std::lock_guard lock{mutex};
     ending = true;

@@ -316,7 +316,7 @@ struct ListenerInfo {
   std::uint64_t rejected_count = 0;   ///< connections that a limit reset or answered
   /// How often connections were left in the kernel, by a limit, or for want of descriptors or memory.
   std::uint64_t pause_count = 0;
-  bool paused = false;                ///< connections wait in the kernel now, by Pause or a limit
+  bool paused = false; ///< connections wait in the kernel now, by Pause or a limit
   bool draining = false;
   std::uint64_t memory_budget = 0; ///< bytes; 0: there is none
   std::uint64_t memory_used = 0;   ///< bytes of it, by all streams that share it

@@ -138,6 +138,28 @@ TEST_F(ClientActorTest, GivesUpWhenItsRequesterEnds) {
   end(client);
 }
 
+TEST_F(ClientActorTest, GivesUpWhatIsLeftWhenARequesterEndsWithSomeAnswers) {
+  const ClientActor client = io_->spawn_client(ConnectOptions{}, held_);
+  std::atomic<int> answers{0};
+  const auto requester = system_.spawn([client, &answers](caf::event_based_actor* own) {
+    for (const char* host : {"a.example", "b.example"})
+      own->request(client, caf::infinite, connect_to(host, 1))
+          .then([](const StreamActor&) {}, [&answers](const caf::error&) { ++answers; });
+    return caf::behavior{[](int) {}};
+  });
+  held_->wait_for(2);
+  held_->answer(0)(Addresses{}); // fails
+  wait_until([&] { return answers == 1; });
+  EXPECT_TRUE(held_->answer(1).wanted());
+  caf::anon_send_exit(requester, caf::exit_reason::kill);
+  wait_until([&] { return !held_->answer(1).wanted(); });
+  end(client);
+}
+
+TEST_F(ClientActorTest, NeedsAResolver) {
+  EXPECT_THROW(static_cast<void>(io_->spawn_client(ConnectOptions{}, nullptr)), std::invalid_argument);
+}
+
 TEST_F(ClientActorTest, IgnoresAConnectThatNobodyWaitsFor) {
   const Endpoint server = listen_and_echo();
   const ClientActor client = io_->spawn_client();

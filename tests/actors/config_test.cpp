@@ -537,6 +537,56 @@ TEST(ConfigMistakes, LongAndStrangeStringsAreCutAndEscaped) {
 
 // -- unknown and repeated keys
 
+// -- limits
+
+std::string limits_with(const std::string& members) { return R"({"limits": {)" + members + "}}"; }
+
+TEST(LimitsConfig, ReadsEveryKey) {
+  const ListenerLimits limits =
+      parse_config(limits_with(R"("max_connections": 1, "max_connections_per_ip": 2, "max_accept_rate": 3,
+                                  "accepts_per_turn": 4, "when_full": "answer", "full_answer": "busy\n")"))
+          .limits;
+  EXPECT_EQ(limits.max_connections, 1U);
+  EXPECT_EQ(limits.max_connections_per_ip, 2U);
+  EXPECT_EQ(limits.max_accept_rate, 3U);
+  EXPECT_EQ(limits.accepts_per_turn, 4U);
+  EXPECT_EQ(limits.when_full, WhenFull::answer);
+  EXPECT_EQ(limits.full_answer, Bytes{"busy\n"});
+  EXPECT_EQ(parse_config(limits_with(R"("when_full": "reset")")).limits.when_full, WhenFull::reset);
+  EXPECT_EQ(parse_config(limits_with(R"("when_full": "queue")")).limits.when_full, WhenFull::queue);
+}
+
+TEST(LimitsConfig, KnowsTheBounds) {
+  for (const std::string key : {"max_connections", "max_connections_per_ip", "max_accept_rate"}) {
+    for (const char* good : {"0", "1", "1000000000"})
+      EXPECT_TRUE(is_valid(limits_with('"' + key + "\": " + good))) << key << good;
+    for (const char* wrong : {"-1", "1000000001", "1.5", "\"1\"", "null"})
+      EXPECT_FALSE(is_valid(limits_with('"' + key + "\": " + wrong))) << key << wrong;
+  }
+  for (const char* good : {"1", "65536"})
+    EXPECT_TRUE(is_valid(limits_with(R"("accepts_per_turn": )" + std::string{good})));
+  for (const char* wrong : {"0", "65537"})
+    EXPECT_FALSE(is_valid(limits_with(R"("accepts_per_turn": )" + std::string{wrong})));
+  EXPECT_FALSE(is_valid(limits_with(R"("when_full": "drop")")));
+}
+
+TEST(LimitsConfig, AnAnswerAndItsWishGoTogether) {
+  EXPECT_EQ(
+      problems_of(limits_with(R"("when_full": "answer")")),
+      problem("/limits", R"("when_full": "answer" without "full_answer")", R"("full_answer": what to send)"));
+  for (const char* with : {R"("full_answer": "busy")", R"("when_full": "reset", "full_answer": "busy")"})
+    EXPECT_EQ(problems_of(limits_with(with)),
+              problem("/limits", R"("full_answer" without "when_full": "answer")",
+                      R"("when_full": "answer" beside it, or neither)"));
+}
+
+TEST(LimitsConfig, ADrainLastsADayAtMost) {
+  EXPECT_EQ(parse_config(root_with("drain_timeout", "\"0s\"")).drain_timeout, 0ms);
+  EXPECT_EQ(parse_config(root_with("drain_timeout", "\"24h\"")).drain_timeout, 24h);
+  EXPECT_FALSE(is_valid(root_with("drain_timeout", "\"86401s\"")));
+  EXPECT_FALSE(is_valid(root_with("drain_timeout", "\"-1s\"")));
+}
+
 std::string the_nearest(const std::string& key) { return '"' + key + "\", the nearest known key"; }
 
 TEST(ConfigKeys, AnUnknownOneNamesTheNearest) {

@@ -233,6 +233,7 @@ TEST(ClientNetworkTest, IsAnAddressOrASubscribersPrefix) {
   EXPECT_EQ(of("fe80::1%eth0"), of("fe80::2"));
   EXPECT_NE(of("::1"), of("0.0.0.1"));
   EXPECT_EQ(of("/run/x.sock"), std::nullopt);
+  EXPECT_EQ(ClientNetwork::of({"192.0.2.1", 0, AddressFamily::unix_domain}), std::nullopt) << "a path";
   EXPECT_EQ(of(""), std::nullopt);
 }
 

@@ -72,6 +72,17 @@ TEST(SocketConfig, ReadsInheritedSockets) {
                    "name or the index");
 }
 
+TEST(SocketConfig, RefusesProxiesThatCouldNotConnect) {
+  expect_problem(R"({"unix": "x", "proxy_protocol": {"from": ["127.0.0.1"]}})", "/listen/0",
+                 R"(allowed: "unix" in "from")");
+  expect_problem(R"({"address": "127.0.0.1", "proxy_protocol": {"from": ["unix"]}})", "/listen/0",
+                 R"(addresses or networks of the proxies)");
+  for (const char* right : {R"({"unix": "x", "proxy_protocol": {"from": ["::1", "unix"]}})",
+                            R"({"proxy_protocol": {"from": ["unix", "::1"]}})",
+                            R"({"inherited": 0, "proxy_protocol": {"from": ["unix"]}})"})
+    EXPECT_TRUE(problems(right).empty()) << right;
+}
+
 TEST(SocketConfig, AnEntryIsOfOneKind) {
   for (const char* beside : {"address", "port", "family", "reuse_port"}) {
     const std::string value = std::string{beside} == "port"         ? "1"

@@ -314,6 +314,13 @@ TEST_F(ConnectRaceTest, KeepsTheDelayAtTenMilliseconds) {
   EXPECT_EQ(pending(), "A1 B1");
 }
 
+TEST_F(ConnectRaceTest, TakesADelayThatIsNeverOver) {
+  options.attempt_delay = std::chrono::milliseconds::max();
+  start({A1, B1});
+  pass(1h);
+  EXPECT_EQ(pending(), "A1");
+}
+
 TEST_F(ConnectRaceTest, EndsWithItsLoop) {
   EventLoop other;
   Script one;

@@ -565,6 +565,13 @@ TEST_F(DefaultResolverTest, WorksInAForkedProcess) {
 
 // -- overrides
 
+TEST_F(OverrideResolverTest, RefusesWhatCanNeverMatchAndNoResolver) {
+  const auto resolver = std::make_shared<ThreadedResolver>();
+  for (const std::string& host : {std::string{}, std::string{"db\0x", 4}, std::string(254, 'x')})
+    EXPECT_THROW((OverrideResolver{resolver, {HostOverride{host, "127.0.0.1"}}}), std::invalid_argument);
+  EXPECT_THROW((OverrideResolver{nullptr, {}}), std::invalid_argument);
+}
+
 TEST_F(OverrideResolverTest, PassesOnWhatItDoesNotKnow) {
   OverrideResolver resolver{default_resolver(), {HostOverride{"example.com", "192.0.2.1"}}};
   EXPECT_TRUE(is_localhost(look_up(resolver, Resolve{"localhost", 80}).addresses(), 80));

@@ -414,6 +414,28 @@ TEST_F(TCPClientTest, AHandshakeThatLastsEndsAtTheTimeoutAndLeavesNothing) {
   EXPECT_EQ(descriptor_count(), before);
 }
 
+TEST_F(TCPClientTest, TheTimeoutIsThatOfTheHandshakeTooAlsoWhereItIsLonger) {
+  listen(); // which never answers the handshake
+  ConnectOptions options;
+  options.tls = client_context<TLSVersion::tls_1_3>(); // whose own timeout is 10 s
+  options.timeout = 60s;
+  TestConnect& made = connect("127.0.0.1", options);
+  ASSERT_TRUE(run_until([&] { return !accepted.empty() && accepted.front().connected(); }));
+  TestRead hello{accepted.front(), ReadBytes{1}};
+  ASSERT_TRUE(run_until([&] { return hello.answered(); })) << "the handshake has begun";
+  clock.advance(59s);
+  run_turns(loop);
+  EXPECT_FALSE(made.answered());
+  clock.advance(1s);
+  run_turns(loop);
+  EXPECT_EQ(made.error().code, StreamErrc::timed_out);
+}
+
+TEST_F(TCPClientTest, NeedsAResolver) {
+  TCPClient none{loop, nullptr};
+  EXPECT_THROW(none.connect("127.0.0.1", 1, {}, [](const ConnectResult&) {}), std::invalid_argument);
+}
+
 TEST_F(TCPClientTest, TheDeadlineSpansAllSteps) {
   listen();
   const auto resolver = std::make_shared<TestResolver>();
