@@ -98,8 +98,9 @@ void read_limits(const ConfigValue& value, ListenerLimits& target) {
   if (target.when_full == WhenFull::answer && answer.empty() && value.problems.size() == problems)
     value.refuse(R"("when_full": "answer" without "full_answer")", R"("full_answer": what to send)");
   if (target.when_full != WhenFull::answer && !answer.empty() && value.problems.size() == problems)
-    value.refuse(R"("full_answer" without "when_full": "answer")",
-                 R"("when_full": "answer" beside it, or neither)");
+    value.problems.push_back({value.pointer + "/full_answer",
+                              R"("full_answer" without "when_full": "answer")",
+                              R"("when_full": "answer" beside it, or neither)"});
 }
 
 void read_level(const ConfigValue& value, LogLevel& target) {

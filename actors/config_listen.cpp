@@ -152,6 +152,7 @@ void check_keys(const ConfigValue& value) {
 
 void read_listener(const ConfigValue& value, ListenOptions& target, std::optional<TLSContext>& own_tls) {
   using V = ConfigValue;
+  const std::size_t problems = value.problems.size();
   read_object(
       value, {{"address", [&](const V& v) { read_text(v, target.address, "an address or a host name"); }},
               {"port", [&](const V& v) { read_whole(v, target.port, 0, 65535, " (0: the system chooses)"); }},
@@ -164,7 +165,8 @@ void read_listener(const ConfigValue& value, ListenOptions& target, std::optiona
               {"tls", [&](const V& v) { read_own_tls(v, own_tls); }},
               {"proxy_protocol", [&](const V& v) { read_proxy_protocol(v, target.accept.proxy_protocol); }}});
   check_keys(value);
-  check_proxies(value, target);
+  if (value.problems.size() == problems) // else it may be of another kind, or more proxies were meant
+    check_proxies(value, target);
 }
 
 std::vector<ListeningSocket> bind_sockets(const ListenOptions& entry,

@@ -8,9 +8,13 @@
 #include <squall/net/task.hpp>
 #include <squall/net/tcp_client.hpp>
 
+#include <charconv>
+#include <cstdint>
 #include <exception>
 #include <iostream>
 #include <string>
+#include <string_view>
+#include <system_error>
 
 namespace {
 
@@ -48,15 +52,18 @@ int main(int argc, char** argv) try {
   }
   if (argc != next + 2)
     return usage(argv[0]);
-  const unsigned long port = std::stoul(argv[next + 1]);
-  if (port > 65535)
+  const std::string_view digits = argv[next + 1];
+  std::uint16_t port = 0;
+  const auto [end, wrong] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (wrong != std::errc{} || end != digits.data() + digits.size() || port == 0) {
+    std::cerr << "the port \"" << digits << "\" is no number from 1 to 65535\n";
     return usage(argv[0]);
+  }
 
   squall::EventLoop loop;
   squall::TaskContext context{loop};
   int status = 0;
-  squall::RunningTask task{talk(loop, argv[next], static_cast<std::uint16_t>(port), options),
-                           [&](const std::exception_ptr& failure) {
+  squall::RunningTask task{talk(loop, argv[next], port, options), [&](const std::exception_ptr& failure) {
                              loop.stop();
                              try {
                                if (failure)

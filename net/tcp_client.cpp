@@ -6,6 +6,8 @@
 #include <squall/net/log.hpp>
 #include <squall/net/tcp_client.hpp>
 
+#include <stdexcept>
+
 namespace squall {
 
 namespace {
@@ -27,8 +29,6 @@ public:
                    ConnectOptions options, TCPClient::Callback callback)
       : loop_{loop}, resolver_{std::move(resolver)}, host_{std::move(host)}, port_{port},
         options_{std::move(options)}, callback_{std::move(callback)} {
-    if (resolver_ == nullptr)
-      throw std::invalid_argument{"a TCPClient without a resolver"};
     loop.watch_end(*this); // before its streams do, so that their ends start no attempt
   }
   ConnectOperation(const ConnectOperation&) = delete;
@@ -201,6 +201,12 @@ PendingConnect::PendingConnect(std::unique_ptr<ConnectOperation> operation) noex
 PendingConnect::PendingConnect(PendingConnect&& other) noexcept = default;
 PendingConnect& PendingConnect::operator=(PendingConnect&& other) noexcept = default;
 PendingConnect::~PendingConnect() = default;
+
+TCPClient::TCPClient(EventLoop& loop, std::shared_ptr<Resolver> resolver)
+    : loop_{&loop}, resolver_{std::move(resolver)} {
+  if (resolver_ == nullptr)
+    throw std::invalid_argument{"a TCPClient without a resolver"};
+}
 
 PendingConnect TCPClient::start_connect(std::string host, std::uint16_t port, ConnectOptions options,
                                         Callback callback) {

@@ -122,7 +122,9 @@ void ThreadedResolver::Pool::run(Worker& worker) {
 
 void ThreadedResolver::Pool::end() noexcept {
   std::deque<Job> dropped;
-  if (is_forked()) // the threads that are not here keep the pool for ever, so nothing is detached or joined
+  // Handles of threads that are not here may be those of new ones: nothing is detached or joined. What these threads
+  // held is never freed, so the pool stays, and no handle is destroyed.
+  if (is_forked())
     return;
   {
     const std::lock_guard lock{mutex};

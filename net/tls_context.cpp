@@ -4,11 +4,13 @@
 #include "net/tls_context_state.hpp"
 #include "net/tls_sessions.hpp"
 #include "net/tls_ticket_keys.hpp"
+#include <squall/net/log.hpp>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <algorithm>
 #include <cctype>
@@ -85,6 +87,17 @@ CertificatePtr read_certificate(BIO& bio, const Source& source) {
   return read_next<CertificatePtr>(bio, source, &PEM_read_bio_X509);
 }
 
+/// What peers will refuse is used all the same, as a server that does not start helps nobody; but it is told.
+void warn_of_certificate(const X509& certificate, const Source& source) {
+  const bool over = X509_cmp_current_time(X509_get0_notAfter(&certificate)) < 0;
+  const bool early = X509_cmp_current_time(X509_get0_notBefore(&certificate)) > 0;
+  if (over || early)
+    log_event(LogLevel::warning, "tls_certificate",
+              over ? "a certificate has expired: peers will refuse it; renew it"
+                   : "a certificate is not valid yet: peers will refuse it until then; check the clock",
+              {{"certificate", source.text()}});
+}
+
 void use_certificate(SSL_CTX& ctx, const Source& source) {
   const BioPtr bio = source.open();
   const CertificatePtr ours = read_certificate(*bio, source);
@@ -93,7 +106,17 @@ void use_certificate(SSL_CTX& ctx, const Source& source) {
   if (SSL_CTX_use_certificate(&ctx, ours.get()) != 1)
     fail("cannot use the " + source.text(),
          "it needs an RSA key of 2048 bits, or an elliptic curve, at least");
+  warn_of_certificate(*ours, source);
+  X509* last = ours.get();
   while (CertificatePtr next = read_certificate(*bio, source)) {
+    if (X509_check_issued(next.get(), last) != X509_V_OK)
+      log_event(LogLevel::warning, "tls_certificate",
+                "a certificate of the chain did not sign the one before it, which peers may refuse: put the "
+                "own one first, then "
+                "the one that signed it, and so on",
+                {{"certificate", source.text()}});
+    warn_of_certificate(*next, source);
+    last = next.get();
     if (SSL_CTX_add0_chain_cert(&ctx, next.get()) != 1)
       fail("cannot use the chain of the " + source.text(), "check the certificates behind the first one");
     static_cast<void>(next.release()); // the context has it

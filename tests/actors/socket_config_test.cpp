@@ -81,6 +81,9 @@ TEST(SocketConfig, RefusesProxiesThatCouldNotConnect) {
                             R"({"proxy_protocol": {"from": ["unix", "::1"]}})",
                             R"({"inherited": 0, "proxy_protocol": {"from": ["unix"]}})"})
     EXPECT_TRUE(problems(right).empty()) << right;
+  expect_problem(R"({"unix": "", "proxy_protocol": {"from": ["unix"]}})", "/listen/0/unix", "a path");
+  expect_problem(R"({"proxy_protocol": {"from": ["unix", "::1/129"]}})", "/listen/0/proxy_protocol/from/1",
+                 "from 0 to 128");
 }
 
 TEST(SocketConfig, AnEntryIsOfOneKind) {

@@ -77,6 +77,19 @@ TEST_F(TLSConfigTest, TakesEveryKey) {
   EXPECT_EQ(client_problems("{}"), Lines{});
 }
 
+TEST_F(TLSConfigTest, TakesAListOfRevokedCertificates) {
+  const auto with_list = [&](const std::string& path) {
+    return server_problems(tls(R"("client_certificates": "require", "ca_file": ")" + folder_.certificate() +
+                               R"(", "crl": ")" + path + '"'));
+  };
+  const std::string path = folder_.certificate() + ".crl";
+  folder_.write(path, testing_support::revocation_list(test_authority(), {}));
+  EXPECT_EQ(with_list(path), Lines{});
+  folder_.write(path, "no list");
+  ASSERT_EQ(with_list(path).size(), 1U);
+  EXPECT_NE(with_list(path)[0].find("has no list in PEM"), std::string::npos) << with_list(path)[0];
+}
+
 TEST_F(TLSConfigTest, NeedsACertificateAndAKey) {
   EXPECT_EQ(
       server_problems("{}"),

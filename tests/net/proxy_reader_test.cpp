@@ -211,16 +211,33 @@ TEST_F(ProxyReaderTest, RuleC10ClosesWhatIsLateHoweverItDribbles) {
 }
 
 TEST_F(ProxyReaderTest, WithoutATimeoutItWaits) {
+  for (const std::chrono::milliseconds timeout : {0ms, -1ms, std::chrono::milliseconds::min()}) {
+    ProxyOptions options = trusting("127.0.0.1");
+    options.timeout = timeout;
+    acceptor.reset();
+    start(options);
+    served.clear();
+    const Socket client = connect_to(listener);
+    ASSERT_TRUE(run_until(loop, [&] { return reader->pending_count() == 1; }));
+    clock.advance(25h);
+    run_turns(loop);
+    EXPECT_EQ(reader->pending_count(), 1u) << timeout.count();
+    send(client, v1_line);
+    ASSERT_TRUE(wait_served(1));
+  }
+}
+
+TEST_F(ProxyReaderTest, TheLongestTimeoutIsADay) {
   ProxyOptions options = trusting("127.0.0.1");
-  options.timeout = 0ms;
+  options.timeout = std::chrono::milliseconds::max();
   start(options);
   const Socket client = connect_to(listener);
-  run_turns(loop);
-  clock.advance(24h);
+  ASSERT_TRUE(run_until(loop, [&] { return reader->pending_count() == 1; }));
+  clock.advance(24h - 1ms);
   run_turns(loop);
   EXPECT_EQ(reader->pending_count(), 1u);
-  send(client, v1_line);
-  ASSERT_TRUE(wait_served(1));
+  clock.advance(1ms);
+  ASSERT_TRUE(wait_closed(client));
 }
 
 TEST_F(ProxyReaderTest, RuleC10BoundsWhatWaits) {
@@ -258,6 +275,7 @@ TEST_F(ProxyReaderTest, AConnectionThatEndsLeavesNothing) {
   ASSERT_TRUE(run_until(loop, [&] { return reader->refused_count() == 3; }));
   EXPECT_EQ(reader->pending_count(), 0u);
   EXPECT_TRUE(served.empty());
+  EXPECT_TRUE(reasons.empty()) << "counted only";
 }
 
 TEST_F(ProxyReaderTest, AnEndRightBehindTheHeaderIsTheConnections) {
@@ -293,10 +311,14 @@ TEST_F(ProxyReaderTest, WhatItsUserThrowsCostsOneConnection) {
   const Socket client = connect_to(listener);
   send(client, v1_line);
   ASSERT_TRUE(wait_served(1));
+  on_served = [] { throw 42; };
+  const Socket other = connect_to(listener);
+  send(other, v1_line);
+  ASSERT_TRUE(wait_served(2));
   on_served = nullptr;
   const Socket another = connect_to(listener);
   send(another, v1_line);
-  ASSERT_TRUE(wait_served(2));
+  ASSERT_TRUE(wait_served(3));
 }
 
 } // namespace

@@ -22,11 +22,15 @@
 #include <atomic>
 #include <condition_variable>
 #include <csignal>
+#include <functional>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <netdb.h>
+#include <optional>
 #include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 namespace squall {
 
@@ -83,7 +87,7 @@ public:
   ThreadedResolver::Function function() {
     return [state = state_](const Resolve& request) -> Result<Addresses> {
       std::unique_lock lock{state->mutex};
-      ++state->entered;
+      state->most_entered = std::max(state->most_entered, ++state->entered);
       state->changed.notify_all();
       state->changed.wait(lock, [&] { return state->open; });
       --state->entered;
@@ -101,6 +105,11 @@ public:
     const std::lock_guard lock{state_->mutex};
     return state_->entered;
   }
+  /// At the same time.
+  [[nodiscard]] int most_entered() const {
+    const std::lock_guard lock{state_->mutex};
+    return state_->most_entered;
+  }
   [[nodiscard]] bool wait_for_left(int count) const {
     std::unique_lock lock{state_->mutex};
     return state_->changed.wait_for(lock, test_deadline, [&] { return state_->left == count; });
@@ -112,10 +121,23 @@ private:
     std::condition_variable changed;
     bool open = false;
     int entered = 0;
+    int most_entered = 0;
     int left = 0;
   };
   std::shared_ptr<State> state_ = std::make_shared<State>();
 };
+
+/// Of a process that was forked, and does no more than `body`: 0 when that returned true.
+int status_of_child(const std::function<bool()>& body) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::alarm(2 * test_deadline.count()); // SIGALRM ends one that hangs
+    ::_exit(body() ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
+  return status;
+}
 
 class ResolverTest : public testing::Test {
 protected:
@@ -232,9 +254,14 @@ TEST_F(ResolverTest, TellsThatALookupWasDropped) {
 
 TEST_F(ResolverTest, TakesAnExceptionForADroppedLookup) {
   class ThrowingResolver final : public Resolver {
-    void lookup(Resolve, LookupAnswer) override { throw std::runtime_error{"on purpose"}; }
+    void lookup(Resolve request, LookupAnswer) override {
+      if (request.host == "number")
+        throw 42;
+      throw std::runtime_error{"on purpose"};
+    }
   } resolver;
-  EXPECT_EQ(look_up(resolver, Resolve{"host", 80}).error(), lookup_error(LookupErrc::dropped));
+  for (const char* host : {"host", "number"})
+    EXPECT_EQ(look_up(resolver, Resolve{host, 80}).error(), lookup_error(LookupErrc::dropped)) << host;
 }
 
 TEST_F(ResolverTest, TakesNoAddressForAFailure) {
@@ -421,12 +448,11 @@ TEST_F(ThreadedResolverTest, LooksUpOnAtMostSoManyThreads) {
   for (TestLookup& lookup : lookups)
     resolver.resolve(loop, Resolve{"host", 1}, lookup.callback());
   ASSERT_TRUE(run_until(loop, [&] { return gate.entered() == 2; }));
-  run_turns(loop);
-  EXPECT_EQ(gate.entered(), 2);
   gate.open();
   ASSERT_TRUE(run_until(loop, [&] {
     return std::all_of(lookups.begin(), lookups.end(), [](const auto& lookup) { return lookup.answered(); });
   }));
+  EXPECT_EQ(gate.most_entered(), 2);
   for (const TestLookup& lookup : lookups)
     EXPECT_EQ(lookup.addresses(), (Addresses{{"host", 1, AddressFamily::ipv4}}));
 }
@@ -509,9 +535,12 @@ TEST_F(ThreadedResolverTest, AnExceptionCostsOneLookup) {
   ThreadedResolver resolver{{1, 10}, [](const Resolve& request) -> Result<Addresses> {
                               if (request.host == "bad")
                                 throw std::runtime_error{"on purpose"};
+                              if (request.host == "worse")
+                                throw 42;
                               return Addresses{{"192.0.2.1", request.port, AddressFamily::ipv4}};
                             }};
-  EXPECT_EQ(look_up(resolver, Resolve{"bad", 1}).error(), lookup_error(LookupErrc::dropped));
+  for (const char* host : {"bad", "worse"})
+    EXPECT_EQ(look_up(resolver, Resolve{host, 1}).error(), lookup_error(LookupErrc::dropped)) << host;
   EXPECT_EQ(look_up(resolver, Resolve{"good", 1}).addresses().size(), 1u);
 }
 
@@ -550,17 +579,60 @@ TEST_F(DefaultResolverTest, WorksInAForkedProcess) {
   GTEST_SKIP() << "ThreadSanitizer cannot follow threads into a process that was forked";
 #endif
   look_up(*default_resolver(), Resolve{"localhost", 80}); // its threads are there
-  const pid_t child = ::fork();
-  if (child == 0) {
-    EventLoop own;
-    TestLookup lookup;
-    default_resolver()->resolve(own, Resolve{"localhost", 80}, lookup.callback());
-    const bool found = run_until(own, [&] { return lookup.answered(); }) && lookup.outcome->has_value();
-    ::_exit(found ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(::waitpid(child, &status, 0), child);
-  EXPECT_EQ(status, 0);
+  EXPECT_EQ(status_of_child([] {
+              TestLookup lookup;
+              EventLoop own;
+              default_resolver()->resolve(own, Resolve{"localhost", 80}, lookup.callback());
+              return run_until(own, [&] { return lookup.answered(); }) && lookup.outcome->has_value();
+            }),
+            0);
+}
+
+TEST_F(ThreadedResolverTest, AForkedProcessHasNoneOfItsThreads) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer cannot follow threads into a process that was forked";
+#endif
+  std::optional<ThreadedResolver> resolver{std::in_place};
+  look_up(*resolver, Resolve{"localhost", 80}); // its thread is there
+  EXPECT_EQ(status_of_child([&] {
+              TestLookup lookup;
+              EventLoop own;
+              resolver->resolve(own, Resolve{"localhost", 80}, lookup.callback());
+              if (!run_until(own, [&] { return lookup.answered(); }))
+                return false;
+              std::promise<void> ended;
+              // Perhaps it has the handle of one that is not here.
+              std::thread other{[&] { ended.get_future().wait(); }};
+              resolver.reset();
+              ended.set_value();
+              other.join();
+              return lookup.error() == lookup_error(LookupErrc::dropped);
+            }),
+            0);
+  EXPECT_TRUE(look_up(*resolver, Resolve{"localhost", 80}).outcome->has_value()) << "the parent has it still";
+}
+
+TEST_F(ThreadedResolverTest, OneThatHadNoThreadsStartsAndEndsThemInAForkedProcess) {
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer cannot follow threads into a process that was forked";
+#endif
+  auto used = std::make_shared<int>();
+  const std::weak_ptr<int> watched = used; // gone when the last thread is
+  std::optional<ThreadedResolver> resolver{
+      std::in_place, ThreadedResolverOptions{},
+      [used = std::move(used)](const Resolve& request) -> Result<Addresses> {
+        return Addresses{{"192.0.2.1", request.port, AddressFamily::ipv4}};
+      }};
+  EXPECT_EQ(status_of_child([&] {
+              TestLookup lookup;
+              EventLoop own;
+              resolver->resolve(own, Resolve{"host", 80}, lookup.callback());
+              if (!run_until(own, [&] { return lookup.answered(); }))
+                return false;
+              resolver.reset();
+              return lookup.outcome->has_value() && run_until(own, [&] { return watched.expired(); });
+            }),
+            0);
 }
 
 // -- overrides
@@ -590,13 +662,16 @@ TEST_F(OverrideResolverTest, ChoosesByFamily) {
 }
 
 TEST_F(OverrideResolverTest, PrefersTheMostExactEntry) {
+  HostOverride of_a_family{"host", "192.0.2.4"};
+  of_a_family.family = AddressFamily::ipv4;
   OverrideResolver resolver{default_resolver(),
                             {HostOverride{"Host", "192.0.2.1"}, HostOverride{"host", 80, "192.0.2.2", 8080},
-                             HostOverride{"host", 80, AddressFamily::ipv4, "192.0.2.3", 81}}};
+                             HostOverride{"host", 80, AddressFamily::ipv4, "192.0.2.3", 81}, of_a_family}};
   const auto found = [&](const char* host, std::uint16_t port, AddressFamily family) {
     return to_string(look_up(resolver, Resolve{host, port, family}).addresses().at(0));
   };
   EXPECT_EQ(found("host", 80, AddressFamily::ipv4), "192.0.2.3:81");
+  EXPECT_EQ(found("host", 443, AddressFamily::ipv4), "192.0.2.4:443");
   EXPECT_EQ(found("hOsT", 80, AddressFamily::unspec), "192.0.2.2:8080");
   EXPECT_EQ(found("host", 443, AddressFamily::unspec), "192.0.2.1:443"); // the port that was asked for
 }

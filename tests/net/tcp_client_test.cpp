@@ -65,6 +65,15 @@ private:
   Addresses addresses_;
 };
 
+bool have_ipv6() {
+  try {
+    bind_sockets(0, "::1");
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
 class TCPClientTest : public TLSTest {
 protected:
   /// Accepts streams, of TLS where `context` is one.
@@ -143,9 +152,11 @@ TEST_F(TCPClientTest, ConnectsToEachFamily) {
   };
   for (const Case& each : {Case{"127.0.0.1", AddressFamily::ipv4, "127.0.0.1", AddressFamily::ipv4},
                            Case{"127.0.0.1", AddressFamily::ipv4, "localhost", AddressFamily::ipv4},
+                           Case{"localhost", AddressFamily::unspec, "localhost", AddressFamily::unspec},
                            Case{"::1", AddressFamily::ipv6, "::1", AddressFamily::ipv6},
-                           Case{"", AddressFamily::unspec, "::1", AddressFamily::unspec},
-                           Case{"localhost", AddressFamily::unspec, "localhost", AddressFamily::unspec}}) {
+                           Case{"", AddressFamily::unspec, "::1", AddressFamily::unspec}}) {
+    if (each.host == std::string{"::1"} && !have_ipv6())
+      GTEST_SKIP() << "no IPv6 here";
     SCOPED_TRACE(std::string{each.listen_on} + " " + each.host);
     listen(each.listen_on, each.listen_family);
     ConnectOptions options;
@@ -159,6 +170,8 @@ TEST_F(TCPClientTest, ConnectsToEachFamily) {
 
 // "localhost" has no IPv6 address where /etc/hosts says so: the address comes from a resolver of the test.
 TEST_F(TCPClientTest, ConnectsToANameThatIsIPv6) {
+  if (!have_ipv6())
+    GTEST_SKIP() << "no IPv6 here";
   listen("::1", AddressFamily::ipv6);
   client = TCPClient{loop, std::make_shared<OverrideResolver>(default_resolver(),
                                                               std::vector{HostOverride{"localhost", "::1"}})};
@@ -206,6 +219,8 @@ TEST_F(RuleC8Connect, RefusesImpossibleHosts) {
 
 TEST_F(TCPClientTest, ConnectsFromASourceAddressAndPort) {
   for (const std::string host : {"127.0.0.1", "::1"}) {
+    if (host == "::1" && !have_ipv6())
+      GTEST_SKIP() << "no IPv6 here";
     listen(host);
     ListeningSocket probe = bind_sockets(0, host).front();
     ConnectOptions options;
@@ -223,6 +238,8 @@ TEST_F(TCPClientTest, ConnectsFromASourceAddressAndPort) {
 
 TEST_F(TCPClientTest, ConnectsFromASourcePortAlone) {
   for (const std::string host : {"127.0.0.1", "::1"}) {
+    if (host == "::1" && !have_ipv6())
+      GTEST_SKIP() << "no IPv6 here";
     listen(host);
     ListeningSocket probe = bind_sockets(0, host).front();
     ConnectOptions options;
@@ -431,10 +448,7 @@ TEST_F(TCPClientTest, TheTimeoutIsThatOfTheHandshakeTooAlsoWhereItIsLonger) {
   EXPECT_EQ(made.error().code, StreamErrc::timed_out);
 }
 
-TEST_F(TCPClientTest, NeedsAResolver) {
-  TCPClient none{loop, nullptr};
-  EXPECT_THROW(none.connect("127.0.0.1", 1, {}, [](const ConnectResult&) {}), std::invalid_argument);
-}
+TEST_F(TCPClientTest, NeedsAResolver) { EXPECT_THROW((TCPClient{loop, nullptr}), std::invalid_argument); }
 
 TEST_F(TCPClientTest, TheDeadlineSpansAllSteps) {
   listen();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // tls_context_test.cpp: what a context refuses, and what it says then.
+#include "tests/log_recorder.hpp"
 #include "tests/net/tls_fixture.hpp"
 
 #include <cstdio>
@@ -75,6 +76,25 @@ TEST(TLSContextTest, RefusesADamagedCertificate) {
   damaged[damaged.size() / 2] = '!';
   expect_says(changed(server_options(), [&](auto& options) { options.certificate_pem = damaged; }),
               {"certificate_pem is damaged"});
+}
+
+TEST(TLSContextTest, TellsOfCertificatesThatPeersWillRefuse) {
+  const Identity between = issue({.common_name = "Between", .is_authority = true}, &test_authority());
+  const auto warnings = [](const Identity& identity, const std::string& chain) {
+    const LogRecorder log;
+    TLSOptions options = server_options(identity);
+    options.certificate_pem += chain;
+    EXPECT_EQ(mistake(options), "");
+    return log.count("tls_certificate");
+  };
+  const Identity good = issue({.common_name = "good"}, &between);
+  const std::string first = between.certificate_pem();
+  const std::string second = test_authority().certificate_pem();
+  EXPECT_EQ(warnings(good, ""), 0U);
+  EXPECT_EQ(warnings(good, first + second), 0U);
+  EXPECT_EQ(warnings(good, second + first), 2U) << "each did not sign the one before it";
+  EXPECT_EQ(warnings(issue({.begins = -7200, .ends = -3600}, &between), first), 1U);
+  EXPECT_EQ(warnings(issue({.begins = 3600}, &between), first), 1U);
 }
 
 TEST(TLSContextTest, ReadsFilesAsWellAsMemory) {

@@ -6,6 +6,9 @@
 #include "tests/net/tls_fixture.hpp"
 
 #include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 namespace squall {
 
@@ -295,6 +298,38 @@ TEST_F(RuleC11, OnlyWhatIsCalledInsecureBelievesAnyone) {
   EXPECT_EQ(verify(issue({}), "other.example", TLSContext{no_name}),
             tls_error(X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT));
   EXPECT_EQ(verify(issue({}), "", TLSContext{insecure_tls_client_options()}).reason, CloseReason::none);
+}
+
+TEST_F(RuleC11, AuthoritiesMayLieInADirectory) {
+  const std::filesystem::path folder = std::filesystem::path{testing::TempDir()} / "squall_ca_directory_test";
+  std::filesystem::create_directories(folder);
+  std::array<char, 16> name{}; // as `openssl rehash` makes it
+  std::snprintf(name.data(), name.size(), "%08lx.0",
+                X509_subject_name_hash(test_authority().certificate.get()));
+  std::ofstream{folder / name.data()} << test_authority().certificate_pem();
+  TLSOptions options = tls_client_options();
+  options.ca_directory = folder.string();
+  const Identity stranger = issue({.common_name = "Stranger", .is_authority = true});
+  EXPECT_EQ(verify(test_server(), "localhost", TLSContext{options}).reason, CloseReason::none);
+  EXPECT_EQ(verify(issue({.dns_names = {"localhost"}}, &stranger), "localhost", TLSContext{options}),
+            tls_error(X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_F(RuleC11, AServerSendsTheChainOfItsFile) {
+  const Identity between = issue({.common_name = "Between", .is_authority = true}, &test_authority());
+  TLSOptions options = server_options(issue({.common_name = "leaf", .dns_names = {"foo"}}, &between));
+  options.certificate_pem += between.certificate_pem();
+  auto [ours, theirs] = make_tcp_pair();
+  IOStream server{loop, std::move(ours), TLSContext{options}};
+  IOStream client{loop, make_tls_transport(std::move(theirs), client_context<TLSVersion::tls_1_3>(), "foo")};
+  TestWait done{client, StreamEvent::handshaken};
+  ASSERT_TRUE(run_until([&] { return done.answered(); }));
+  ASSERT_TRUE(client.tls_info()) << to_string(client.error());
+  const auto chain = client.tls_info()->peer_certificates;
+  ASSERT_EQ(chain.size(), 2U);
+  EXPECT_EQ(chain[0].subject, "CN=leaf");
+  EXPECT_EQ(chain[1].subject, "CN=Between");
 }
 
 TEST_F(RuleC11, ARevokedServerIsRefused) {

@@ -3,7 +3,8 @@
 // proxy_reader.hpp: takes the header of the PROXY protocol from accepted connections, before anything else reads.
 //
 // It takes exactly the header's bytes: TLS, or the handler, gets all that follow. A connection whose header is
-// malformed, late or missing is closed, counted and logged ("proxy_header_refused"); none of its bytes is served.
+// malformed, late or missing is closed, counted and logged ("proxy_header_refused"); none of its bytes is served. One
+// whose peer leaves before the header is complete is counted only.
 //
 // Threads    The loop's.
 // Ownership  Owns the connections whose header is not complete.
@@ -36,7 +37,8 @@ struct ProxyOptions {
   /// Name the proxies themselves: who is in here can pretend to be any client.
   std::vector<IPNetwork> from;
   UntrustedPeer untrusted = UntrustedPeer::refuse;
-  /// From accepting to the last byte of the header; beyond it the connection closes. 0: no limit
+  /// From accepting to the last byte of the header; beyond it the connection closes. 0 or less: no limit; a
+  /// day at most, else clamped
   std::chrono::milliseconds timeout{5000};
   std::size_t max_header_size =
       ProxyOutcome::default_max_size; ///< bytes, of version 2; 16 to 65551, else clamped

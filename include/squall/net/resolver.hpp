@@ -205,6 +205,10 @@ struct ThreadedResolverOptions {
 /// threads are kept, lookups wait for one until their own deadlines. The destructor joins the threads that are idle, and
 /// leaves those that are inside a lookup to themselves: they end with it, touch nothing any more but what they own, and
 /// hold up neither a loop's end nor the program's.
+///
+/// The threads stay behind when the process forks. In the child, a resolver that had some fails each lookup with
+/// LookupErrc::dropped, except of numbers, and its end leaves alone what it had; one that had none starts its own there. No
+/// other thread may be inside a call of it at the fork.
 class ThreadedResolver final : public Resolver {
 public:
   /// Called by several threads at once; what it throws counts as LookupErrc::dropped. What it uses must outlive its
@@ -243,17 +247,17 @@ struct HostOverride {
 
   std::string host;                          ///< compared without regard to the case of ASCII letters
   std::optional<std::uint16_t> port = {};    ///< none: any
-  std::optional<AddressFamily> family = {};  ///< of the request; none: any
+  std::optional<AddressFamily> family = {};  ///< of the request (unspec: of those that name none); none: any
   std::string to_host;                       ///< a name or a number
   std::optional<std::uint16_t> to_port = {}; ///< none: the port that was asked for
 };
 
 /// Looks up something else for some hosts, and passes all others on, as Tornado's OverrideResolver: for tests, and in
-/// front of tunnels. An entry with host, port and family comes before one with host and port, and that before one with
-/// the host alone.
+/// front of tunnels. Of the entries that match, one with a family comes before those without, then one with a port before
+/// those without, then the first.
 class OverrideResolver final : public Resolver {
 public:
-  /// @throws std::invalid_argument when an entry leads to what check_host refuses
+  /// @throws std::invalid_argument without a resolver, and when an entry has, or leads to, what check_host refuses
   OverrideResolver(std::shared_ptr<Resolver> resolver, std::vector<HostOverride> overrides);
 
   void lookup(Resolve request, LookupAnswer answer) override;

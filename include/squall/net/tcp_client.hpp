@@ -63,7 +63,8 @@ struct ConnectOptions {
 
   StreamOptions stream; ///< of the stream that comes out
 
-  /// How long an attempt may last before the next begins beside it; 10 ms at least (RFC 8305, 5 and 8).
+  /// How long an attempt may last before the next begins beside it; 10 ms at least (RFC 8305, 5 and 8),
+  /// a day at most; else clamped.
   std::chrono::milliseconds attempt_delay{250};
 };
 
@@ -117,8 +118,8 @@ class TCPClient {
 public:
   using Callback = std::function<void(ConnectResult)>;
 
-  explicit TCPClient(EventLoop& loop, std::shared_ptr<Resolver> resolver = default_resolver())
-      : loop_{&loop}, resolver_{std::move(resolver)} {}
+  /// @throws std::invalid_argument without a resolver
+  explicit TCPClient(EventLoop& loop, std::shared_ptr<Resolver> resolver = default_resolver());
 
   /// Connects when it is awaited. Destroying it while it waits cancels.
   /// @param host  a name, or a number
