@@ -10,7 +10,7 @@ import time
 import support
 
 MEBI = 1 << 20
-SOON = 9.0  # seconds; less than any timeout that the end could wait for (drain_timeout: 10 s), more than a busy machine needs
+SOON = 9.0  # seconds; far less than what the end could wait for (an hour), and more than a busy machine needs
 # An end that waited for a client would wait for an hour, but for the time of draining.
 CONFIG = {"stream": {"linger_timeout": "1h"}, "drain_timeout": "100ms"}
 DRAINED = re.compile(r'drained: .* finished="(\d+)" idle="(\d+)" cut="(\d+)"')
