@@ -111,9 +111,8 @@ void use_certificate(SSL_CTX& ctx, const Source& source) {
   while (CertificatePtr next = read_certificate(*bio, source)) {
     if (X509_check_issued(next.get(), last) != X509_V_OK)
       log_event(LogLevel::warning, "tls_certificate",
-                "a certificate of the chain did not sign the one before it, which peers may refuse: put the "
-                "own one first, then "
-                "the one that signed it, and so on",
+                "a certificate of the chain did not sign the one before it, which peers may refuse: put "
+                "the own one first, then the one that signed it, and so on",
                 {{"certificate", source.text()}});
     warn_of_certificate(*next, source);
     last = next.get();

@@ -109,7 +109,7 @@ private:
   static int bio_read(BIO* bio, char* buffer, int size);
   static int bio_write(BIO* bio, const char* data, int size);
   int bio_outcome(BIO* bio, const IoResult& result) noexcept;
-  int kernel_outcome(BIO* bio, int count) noexcept;
+  int kernel_outcome(BIO* bio, int count, bool receives) noexcept;
 
   [[nodiscard]] const TLSContextState& state() const noexcept { return TLSContextState::of(context_); }
   [[nodiscard]] bool kernel_encrypts() const noexcept {
@@ -184,14 +184,14 @@ int TLSTransport::bio_outcome(BIO* bio, const IoResult& result) noexcept {
 }
 
 /// What OpenSSL's own socket BIO did. It calls more errors passing than poll(2) tells the end of.
-int TLSTransport::kernel_outcome(BIO* bio, int count) noexcept {
+int TLSTransport::kernel_outcome(BIO* bio, int count, bool receives) noexcept {
   if (count > 0 || (count == 0 && !BIO_should_retry(bio)))
     return count;
   const int error = errno; // OpenSSL makes its reason of some of them, so errno stays as it is
   if (error == EAGAIN)
     return count;
   BIO_clear_retry_flags(bio);
-  if (error != EBADMSG && error != EMSGSIZE && error != EINVAL) // records that the kernel refuses: tls(7)
+  if (!receives || (error != EBADMSG && error != EMSGSIZE && error != EINVAL)) // records that the kernel refuses
     error_ = error;
   return count;
 }
@@ -213,7 +213,7 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
     do
       got = BIO_meth_get_read(BIO_s_socket())(bio, buffer, size);
     while (got < 0 && errno == EINTR);
-    return count(self.kernel_outcome(bio, got));
+    return count(self.kernel_outcome(bio, got, true));
   }
   if (size <= 0)
     return 0;
@@ -241,7 +241,7 @@ int TLSTransport::bio_write(BIO* bio, const char* data, int size) {
     do
       count = BIO_meth_get_write(BIO_s_socket())(bio, data, size);
     while (count < 0 && errno == EINTR);
-    return self.kernel_outcome(bio, count);
+    return self.kernel_outcome(bio, count, false);
   }
   const IoSlice piece{data, static_cast<std::size_t>(std::max(size, 0))};
   const IoResult result = socket_api::send(self.fileno(), &piece, 1);
