@@ -191,7 +191,8 @@ int TLSTransport::kernel_outcome(BIO* bio, int count, bool receives) noexcept {
   if (error == EAGAIN)
     return count;
   BIO_clear_retry_flags(bio);
-  if (!receives || (error != EBADMSG && error != EMSGSIZE && error != EINVAL)) // records that the kernel refuses
+  if (!receives ||
+      (error != EBADMSG && error != EMSGSIZE && error != EINVAL)) // records that the kernel refuses
     error_ = error;
   return count;
 }
