@@ -5,6 +5,7 @@
 
 #include "actors/connection_parts.hpp"
 #include "actors/coroutine_host.hpp"
+#include "net/socket_transport.hpp"
 #include <squall/net/log.hpp>
 
 namespace squall {
@@ -414,8 +415,7 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
   const std::shared_ptr<ListenerState> listener = connection.open.listener();
   try {
     auto& [socket, peer, tls, id, place, open, options] = connection;
-    IOStream stream = tls ? IOStream{unit->loop(), std::move(socket), tls, options}
-                          : IOStream{unit->loop(), std::move(socket), options};
+    IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls), options};
     stream.keep_until_closed(std::move(place));
     if (listener->draining)
       stream.begin_drain();

@@ -15,7 +15,11 @@ IOStream::IOStream(EventLoop& loop, Socket socket, std::shared_ptr<const StreamO
     : IOStream{new StreamCore{loop, make_socket_transport(std::move(socket)), std::move(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options)
-    : IOStream{new StreamCore{loop, std::move(transport), share_options(options)}} {}
+    : IOStream{loop, std::move(transport), share_options(options)} {}
+
+IOStream::IOStream(EventLoop& loop, std::unique_ptr<Transport> transport,
+                   std::shared_ptr<const StreamOptions> options)
+    : IOStream{new StreamCore{loop, std::move(transport), std::move(options)}} {}
 
 IOStream::IOStream(EventLoop& loop, const StreamOptions& options)
     : IOStream{loop, make_unconnected_transport(), options} {}

@@ -13,11 +13,17 @@ std::unique_ptr<Transport> SocketTransport::start_tls(const TLSContext& context,
 }
 
 std::unique_ptr<Transport> make_socket_transport(Socket socket) {
-  return std::make_unique<SocketTransport>(std::move(socket), true);
+  return std::make_unique<SocketTransport>(std::move(socket), SocketOrigin::given);
+}
+
+std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context) {
+  if (context)
+    return make_accepted_tls_transport(std::move(socket), context);
+  return std::make_unique<SocketTransport>(std::move(socket), SocketOrigin::accepted);
 }
 
 std::unique_ptr<Transport> make_unconnected_transport(Socket socket) {
-  return std::make_unique<SocketTransport>(std::move(socket), false);
+  return std::make_unique<SocketTransport>(std::move(socket), SocketOrigin::to_connect);
 }
 
 } // namespace squall

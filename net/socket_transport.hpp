@@ -7,10 +7,18 @@
 
 namespace squall {
 
+/// How a transport comes to its socket.
+enum class SocketOrigin : unsigned char {
+  to_connect, ///< connect() makes it, or connects the one that is given
+  given,      ///< connected
+  accepted,   ///< by socket_api::accept, which has prepared it: two system calls less for each connection
+};
+
 class SocketTransport : public Transport {
 public:
-  SocketTransport(Socket socket, bool connected) : socket_{std::move(socket)}, connected_{connected} {
-    if (socket_ || connected) // else connect() makes it
+  SocketTransport(Socket socket, SocketOrigin origin)
+      : socket_{std::move(socket)}, connected_{origin != SocketOrigin::to_connect} {
+    if (origin == SocketOrigin::given || (origin == SocketOrigin::to_connect && socket_))
       socket_api::prepare(socket_.fd());
   }
 
@@ -62,5 +70,8 @@ protected:
 private:
   bool connected_;
 };
+
+/// The transport over a socket that an Acceptor gave; with `context`, where that is one, over TLS.
+std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context);
 
 } // namespace squall

@@ -80,7 +80,7 @@ std::size_t join(const IoSlice* pieces, std::size_t count, char* into) noexcept 
 
 class TLSTransport final : public SocketTransport {
 public:
-  TLSTransport(Socket socket, bool connected, const TLSContext& context);
+  TLSTransport(Socket socket, SocketOrigin origin, const TLSContext& context);
 
   bool set_server_name(const std::string& server_hostname);
   void take_socket(Socket& socket) noexcept { socket_ = std::move(socket); }
@@ -297,8 +297,8 @@ void TLSTransport::give_session_back() noexcept {
 
 // -- making it
 
-TLSTransport::TLSTransport(Socket socket, bool connected, const TLSContext& context)
-    : SocketTransport{std::move(socket), connected}, context_{context} {
+TLSTransport::TLSTransport(Socket socket, SocketOrigin origin, const TLSContext& context)
+    : SocketTransport{std::move(socket), origin}, context_{context} {
   ERR_clear_error();
   ssl_.reset(SSL_new(state().ctx.get()));
   BIO* bio = ssl_ != nullptr ? BIO_new(bio_method()) : nullptr;
@@ -589,7 +589,7 @@ void TLSTransport::close_fd() noexcept {
 
 std::unique_ptr<Transport> make_tls_transport(Socket socket, const TLSContext& context,
                                               const std::string& server_hostname) {
-  auto transport = std::make_unique<TLSTransport>(std::move(socket), true, context);
+  auto transport = std::make_unique<TLSTransport>(std::move(socket), SocketOrigin::given, context);
   if (!transport->set_server_name(server_hostname))
     throw std::invalid_argument{to_string(StreamErrc::server_hostname)};
   return transport;
@@ -598,13 +598,17 @@ std::unique_ptr<Transport> make_tls_transport(Socket socket, const TLSContext& c
 std::unique_ptr<Transport> make_unconnected_tls_transport(const TLSContext& context, Socket socket) {
   if (context.side() == TLSSide::server)
     throw std::invalid_argument{"only a client's context can connect; use tls_client_options()"};
-  return std::make_unique<TLSTransport>(std::move(socket), false, context);
+  return std::make_unique<TLSTransport>(std::move(socket), SocketOrigin::to_connect, context);
+}
+
+std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, const TLSContext& context) {
+  return std::make_unique<TLSTransport>(std::move(socket), SocketOrigin::accepted, context);
 }
 
 std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,
                                           const std::string& server_hostname) {
   // The socket goes over only when nothing can fail any more.
-  auto transport = std::make_unique<TLSTransport>(Socket{}, false, context);
+  auto transport = std::make_unique<TLSTransport>(Socket{}, SocketOrigin::to_connect, context);
   if (!transport->set_server_name(server_hostname))
     return nullptr;
   transport->take_socket(socket);

@@ -13,6 +13,9 @@ namespace squall {
 std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,
                                           const std::string& server_hostname);
 
+/// Over a socket that an Acceptor gave, for a server. @throws std::bad_alloc
+std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, const TLSContext& context);
+
 /// Of a connection whose handshake is done.
 TLSInfo tls_info_of(SSL* ssl);
 

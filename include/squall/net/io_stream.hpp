@@ -102,6 +102,8 @@ public:
 
   /// A stream on a transport of your own. @throws std::system_error as watch() of the transport
   IOStream(EventLoop& loop, std::unique_ptr<Transport> transport, const StreamOptions& options = {});
+  IOStream(EventLoop& loop, std::unique_ptr<Transport> transport,
+           std::shared_ptr<const StreamOptions> options);
 
   /// A stream that is not connected yet; connect() makes its socket. For a socket of your own, such as one that is
   /// bound to a source address, pass make_unconnected_transport(socket) to the constructor above.
