@@ -237,7 +237,7 @@ TEST_F(StreamCallsTest, ClosesALingeringTransportWithTheLoop) {
   own->b.capacity = 10;
   auto transport = std::make_unique<MemoryTransport>(own, own->a);
   const auto own_log = transport->log;
-  IOStream other{*own_loop, std::move(transport), {}};
+  IOStream other{*own_loop, std::move(transport)};
   auto write = other.write(Bytes{pattern(250)});
   EXPECT_TRUE(write.await_ready());
   write.await_resume();
