@@ -376,6 +376,8 @@ ConnectionInfo Connection::connection_info() const {
 }
 
 void Connection::cut(CloseReason reason) {
+  if (ended())
+    return;
   const caf::strong_actor_ptr keep = strong_ref();
   if (reason == CloseReason::aborted)
     stream_.abort();
@@ -386,10 +388,12 @@ void Connection::cut(CloseReason reason) {
 }
 
 void Connection::close_if_idle() {
+  if (ended()) // there is no stream any more
+    return;
   const bool waits = stream_.reading() && stream_.unread_size() == 0 && !stream_.writing() &&
                      chunks_ == nullptr && pending_writes_.empty() && !stream_.awaits_answer();
   // A client that has just connected is about to ask.
-  if (ended() || stream_.closed() || !waits || stream_.bytes_received() + stream_.bytes_sent() == 0)
+  if (stream_.closed() || !waits || stream_.bytes_received() + stream_.bytes_sent() == 0)
     return;
   const caf::strong_actor_ptr keep = strong_ref();
   ++open_.listener()->idle_draining;

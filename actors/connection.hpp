@@ -7,7 +7,6 @@
 
 #include "actors/caf_compat.hpp"
 #include "actors/listener_state.hpp"
-#include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
 
 #include <forward_list>
@@ -26,7 +25,7 @@ public:
   /// Starts the handler. It may end the actor at once.
   void serve(const Handler& handler);
 
-  // -- for its listener
+  // -- for its listener; what changes something does nothing after the end
 
   [[nodiscard]] bool is_of(const ListenerState& listener) const noexcept {
     return open_.listener().get() == &listener;
@@ -35,7 +34,10 @@ public:
   [[nodiscard]] ConnectionInfo connection_info() const;
   /// Ends the actor and its handler; with CloseReason::aborted by a reset.
   void cut(CloseReason reason);
-  void begin_drain() { stream_.begin_drain(); }
+  void begin_drain() {
+    if (!ended())
+      stream_.begin_drain();
+  }
   /// Closes the stream when its handler waits for a peer that has nothing under way.
   void close_if_idle();
   /// The time for draining is over.
@@ -100,8 +102,9 @@ private:
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
 
   std::forward_list<Wait> waits_;
-  std::unique_ptr<ChunkTransfer> chunks_; ///< of the SendChunks that is under way
-  bool flushing_ = false;                 ///< a CloseAfterFlush was asked for: the actor ends with it
+  std::shared_ptr<ChunkTransfer>
+      chunks_;            ///< of the SendChunks that is under way; shared with its running function
+  bool flushing_ = false; ///< a CloseAfterFlush was asked for: the actor ends with it
 
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;

@@ -94,7 +94,7 @@ void Connection::send_chunks(caf::mailbox_element& message, SendChunks request) 
     reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
     return;
   }
-  chunks_ = std::make_unique<ChunkTransfer>(*this, std::move(request), std::move(reply));
+  chunks_ = std::make_shared<ChunkTransfer>(*this, std::move(request), std::move(reply));
   chunks_->read_next();
 }
 

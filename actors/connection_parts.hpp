@@ -82,6 +82,7 @@ public:
         });
       timer_->start_after(actor_.loop(), *request_.read.timeout);
     }
+    const auto keep = actor_.chunks_; // the receiver may run in here, and end the transfer or the actor
     waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
                                        caf::make_message(Chunk{std::move(*result)}));
   }

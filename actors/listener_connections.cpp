@@ -17,7 +17,8 @@ constexpr int most_rest = 65536;
 
 } // namespace
 
-/// Runs `function` on each loop with its connections of this listener, which may end meanwhile.
+/// Runs `function` on each loop with its connections of this listener. To end one of them may end others: each function of
+/// a Connection that is called from here may come after its end.
 template <class F>
 void Listener::for_each_connection(F function) {
   for (const auto& unit : *units_)
@@ -144,7 +145,7 @@ void Listener::check_drain() {
         static_cast<Connection*>(connection->get())->end_drain();
       state->cut_lingering(*EventLoop::current());
     });
-  else if (!over)
+  else
     for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {
       for (const caf::strong_actor_ptr& connection : connections)
         static_cast<Connection*>(connection->get())->close_if_idle();

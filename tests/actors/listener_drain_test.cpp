@@ -147,6 +147,42 @@ TEST_F(DrainTest, CutsAHandlerThatWaitsForSomethingElse) {
   wait_for_quiet();
 }
 
+/// Relays and chat rooms do this: the end of one connection is that of others.
+TEST_F(DrainTest, AnIdleConnectionThatClosesMayEndTheOthers) {
+  io_.reset();
+  io_.emplace(system_, IOOptions{1, nullptr});
+  std::vector<StreamActor> streams; // of the only loop
+  const Endpoint server =
+      listen([&](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) -> caf::behavior {
+        streams.push_back(stream);
+        self->send(self, caf::ok_atom_v);
+        return {[=, &streams](caf::ok_atom) {
+          self->request(stream, caf::infinite, ReadUntil{"\n"})
+              .then(
+                  [=](const Bytes& line) {
+                    self->send(stream, Write{line});
+                    self->send(self, caf::ok_atom_v);
+                  },
+                  [=, &streams](const caf::error&) {
+                    for (const StreamActor& other : streams)
+                      if (other != stream)
+                        self->send(other, Close{});
+                    self->quit();
+                  });
+        }};
+      });
+  std::vector<Client> clients;
+  for (int i = 0; i < 3; ++i)
+    clients.push_back(served(server));
+  const Drained drained = drain(1h);
+  EXPECT_EQ(drained.finished + drained.idle, 3U);
+  EXPECT_GE(drained.idle, 1U);
+  EXPECT_EQ(drained.cut, 0U);
+  for (Client& client : clients)
+    EXPECT_TRUE(client.at_end());
+  streams.clear();
+}
+
 /// A write of 32 MiB is under way, to a client that has read nothing.
 TEST_F(DrainTest, FinishesAWriteOf32MiBByteForByte) {
   const std::string much = pattern(32 << 20);

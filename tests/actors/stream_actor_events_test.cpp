@@ -4,6 +4,7 @@
 // pieces and files.
 #include "tests/actors/support.hpp"
 
+#include <atomic>
 #include <sys/un.h>
 
 namespace squall::actor_tests {
@@ -230,6 +231,34 @@ TEST_F(StreamEventsTest, SendChunksEndsWithItsReceiver) {
   });
   EXPECT_EQ(ask<Done>(stream, SendChunks{{.num_bytes = 1}, caf::actor{}}).error, caf::sec::invalid_argument);
   EXPECT_FALSE(ask<StreamInfo>(stream, Info{}).value->closed);
+}
+
+TEST_F(StreamEventsTest, AReceiverOnTheSameLoopMayEndTheTransferOrTheStreamWithAChunkInHand) {
+  for (const bool close : {false, true}) {
+    SCOPED_TRACE(close);
+    std::atomic<int> code{0};
+    const Endpoint server =
+        listen([&, close](caf::event_based_actor* self, const StreamActor& stream, const Endpoint&) {
+          self->request(stream, caf::infinite, SendChunks{{}, self})
+              .then([] {},
+                    [&](const caf::error& error) {
+                      code = static_cast<int>(stream_error(error).value_or(StreamError{}).code);
+                    });
+          return caf::behavior{[=](const Chunk&) {
+            if (close)
+              self->send(stream, Close{});
+            else
+              self->send(stream, CancelRead{});
+          }};
+        });
+    Client client{server};
+    client.send("123456");
+    wait_until([&] { return code != 0; });
+    EXPECT_EQ(code, static_cast<int>(close ? StreamErrc::closed : StreamErrc::cancelled));
+    client.close();
+    ask<Drained>(listener_, Drain{0s});
+    wait_for_quiet();
+  }
 }
 
 TEST_F(StreamEventsTest, SendChunksEndsAtItsTimeoutWhenTheReceiverDoesNotAnswer) {
