@@ -3,6 +3,9 @@
 // caf_compat.cpp
 #include "actors/caf_compat.hpp"
 
+#include <squall/net/log.hpp>
+#include <squall/stream_messages.hpp>
+
 #include <caf/default_attachable.hpp>
 #include <caf/scheduled_actor.hpp>
 #include <caf/scheduler/abstract_coordinator.hpp>
@@ -13,10 +16,6 @@ namespace {
 
 /// How many messages an actor on a loop handles before the others of its loop have their turn.
 constexpr std::size_t messages_per_turn = 128;
-
-caf::error to_error(const std::exception_ptr& exception) {
-  return caf::make_error(caf::sec::runtime_error, describe(exception));
-}
 
 template <class T>
 bool holds_message(const caf::mailbox_element& message) {
@@ -234,6 +233,21 @@ void LoopUnit::kill_handlers() {
     caf::anon_send_exit(handler, caf::exit_reason::kill);
 }
 
+// -- Reply
+
+void Reply::give_up() noexcept {
+  const caf::strong_actor_ptr requester = std::move(requester_);
+  if (!id_.is_request())
+    return;
+  try {
+    requester->enqueue(caf::make_mailbox_element(
+                           nullptr, id_.response_id(), {},
+                           caf::make_error(caf::sec::runtime_error, "the request failed with an exception")),
+                       nullptr);
+  } catch (...) { // no memory
+  }
+}
+
 // -- LoopActor
 
 LoopActor::LoopActor(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
@@ -275,8 +289,25 @@ void LoopActor::handle(caf::mailbox_element& message) {
   } else if (is_down(message)) {
     auto down = message.content().move_if_unshared<caf::down_msg>(0);
     on_down(down);
-  } else if (!handle_system_message(message, unit_.get(), true)) {
-    on_message(message);
+  } else {
+    handle_request(message);
+  }
+}
+
+/// No exception leaves it, whose way would lead into the sender, or out of the loop.
+void LoopActor::handle_request(caf::mailbox_element& message) noexcept {
+  try {
+    if (!handle_system_message(message, unit_.get(), true))
+      on_message(message);
+  } catch (...) {
+    Reply reply{message}; // it is empty where the message was answered, or its own Reply has given up
+    try {
+      const caf::error error = to_error(std::current_exception());
+      reply.deliver(*this, error);
+      log_event(LogLevel::error, "message_failed", "an actor could not handle a message",
+                {{"actor", name()}, {"error", error_text(error)}});
+    } catch (...) { // no memory: the destructor is the last that tries
+    }
   }
 }
 
@@ -354,6 +385,10 @@ std::string describe(const std::exception_ptr& exception) {
   } catch (...) {
     return "an exception that is no std::exception";
   }
+}
+
+caf::error to_error(const std::exception_ptr& exception) {
+  return caf::make_error(caf::sec::runtime_error, describe(exception));
 }
 
 } // namespace squall

@@ -123,15 +123,25 @@ private:
   std::map<caf::actor_id, caf::weak_actor_ptr> handlers_; ///< guarded by handlers_mutex_
 };
 
-/// Where the answer to a request goes. Move-only by intent: answer it once.
+/// Where the answer to a request goes. One that is destroyed, or overwritten, without an answer answers with
+/// caf::sec::runtime_error: no exception and no forgotten path leaves a requester waiting.
 class Reply {
 public:
   Reply() noexcept = default;
-  explicit Reply(caf::mailbox_element& request)
+  explicit Reply(caf::mailbox_element& request) noexcept
       : requester_{std::move(request.sender)}, id_{request.mid}, stages_{std::move(request.stages)} {}
-  Reply(Reply&&) noexcept = default;
-  Reply& operator=(Reply&&) noexcept = default;
-  ~Reply() = default;
+  Reply(Reply&&) noexcept = default; // which leaves no requester behind
+  Reply& operator=(Reply&& other) noexcept {
+    const Reply before{std::move(*this)};
+    requester_ = std::move(other.requester_);
+    id_ = other.id_;
+    stages_ = std::move(other.stages_);
+    return *this;
+  }
+  ~Reply() {
+    if (requester_ != nullptr)
+      give_up();
+  }
 
   [[nodiscard]] bool wanted() const noexcept { return id_.is_request() && requester_ != nullptr; }
 
@@ -140,7 +150,9 @@ public:
   void deliver(LoopActor& self, Ts&&... values);
 
 private:
-  caf::strong_actor_ptr requester_;
+  void give_up() noexcept;
+
+  caf::strong_actor_ptr requester_; ///< until it is answered
   caf::message_id id_;
   caf::mailbox_element::forwarding_stack stages_;
 };
@@ -177,7 +189,8 @@ public:
   caf::message_id send_request(const caf::strong_actor_ptr& target, caf::message content);
 
 protected:
-  /// A request or a message, on the loop's thread, perhaps inside its sender.
+  /// A request or a message, on the loop's thread, perhaps inside its sender. What it throws is logged and, to a request,
+  /// answered.
   virtual void on_message(caf::mailbox_element& message) = 0;
   /// The response to a request of this actor, on the loop's thread.
   virtual void on_response(caf::message_id, caf::message) {}
@@ -199,6 +212,7 @@ protected:
 private:
   friend class LoopUnit;
   void handle(caf::mailbox_element& message);
+  void handle_request(caf::mailbox_element& message) noexcept;
 
   const std::shared_ptr<LoopUnit> unit_;
   caf::strong_actor_ptr self_; ///< until quit()
@@ -236,6 +250,8 @@ caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared
 
 /// What an exception says.
 std::string describe(const std::exception_ptr& exception);
+/// The same as the error that CAF has for an exception.
+caf::error to_error(const std::exception_ptr& exception);
 
 template <class... Ts>
 void Reply::deliver(LoopActor& self, Ts&&... values) {

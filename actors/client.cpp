@@ -41,17 +41,27 @@ void Client::connect(caf::mailbox_element& message, const Connect& request) {
   Request& made = requests_[number];
   made.reply = std::move(reply);
   made.requester = requester;
-  made.connect =
-      client_.start_connect(std::move(host), port, std::move(options),
-                            [this, number](ConnectResult result) { answer(number, std::move(result)); });
+  try {
+    made.connect =
+        client_.start_connect(std::move(host), port, std::move(options),
+                              [this, number](ConnectResult result) { answer(number, std::move(result)); });
+  } catch (...) {
+    take(number).reply.deliver(*this, to_error(std::current_exception()));
+  }
+}
+
+/// A request is over.
+Client::Request Client::take(std::uint64_t number) {
+  Request request = std::move(requests_.extract(number).mapped());
+  if (!waits(request.requester))
+    demonitor(request.requester);
+  return request;
 }
 
 void Client::answer(std::uint64_t number, ConnectResult result) {
   const caf::strong_actor_ptr keep = strong_ref();
-  auto request = requests_.extract(number); // with the connect, which calls this
-  Reply& reply = request.mapped().reply;
-  if (!waits(request.mapped().requester))
-    demonitor(request.mapped().requester);
+  Request request = take(number); // with the connect, which calls this
+  Reply& reply = request.reply;
   if (!result) {
     reply.deliver(*this, make_error(result.error(), result.message()));
     return;
@@ -61,8 +71,8 @@ void Client::answer(std::uint64_t number, ConnectResult result) {
     const Endpoint peer = stream.peer_endpoint();
     const auto connection = make_loop_actor<Connection>(unit(), std::move(stream), peer);
     reply.deliver(*this, connection->handle());
-  } catch (const std::exception& error) {
-    reply.deliver(*this, caf::make_error(caf::sec::runtime_error, error.what()));
+  } catch (...) {
+    reply.deliver(*this, to_error(std::current_exception()));
   }
 }
 

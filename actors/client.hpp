@@ -35,6 +35,7 @@ private:
   void on_end(const caf::error& reason) override;
 
   void connect(caf::mailbox_element& message, const Connect& request);
+  Request take(std::uint64_t number);
   void answer(std::uint64_t number, ConnectResult result);
   [[nodiscard]] bool waits(const caf::strong_actor_ptr& requester) const noexcept;
 

@@ -44,7 +44,8 @@ void Connection::on_message(caf::mailbox_element& message) {
     cancel_read(); // may end the actor
     reply.deliver(*this);
   } else if (single && content.match_element<Info>(0)) {
-    Reply{message}.deliver(*this, info());
+    StreamInfo now = info(); // which may throw: the reply then tells why
+    Reply{message}.deliver(*this, std::move(now));
   } else if (single && content.match_element<SetNodelay>(0)) {
     stream_.set_nodelay(take_content<SetNodelay>(message).value);
     Reply{message}.deliver(*this);
@@ -223,12 +224,14 @@ StreamInfo Connection::info() const {
 
 // -- handlers
 
-void Connection::serve(const Handler& handler) {
+void Connection::serve(std::shared_ptr<const Handler> handler) {
   try {
-    if (const auto* coroutine = handler.coroutine())
+    if (const auto* coroutine = handler->coroutine()) {
+      function_ = std::move(handler);
       serve_in_coroutine(*coroutine);
-    else
-      serve_in_actor(*handler.actor(), handler.placement());
+    } else {
+      serve_in_actor(*handler->actor(), handler->placement());
+    }
   } catch (...) { // from what comes before the handler, such as a copy of its function
     handler_ended(describe(std::current_exception()));
   }
@@ -311,6 +314,7 @@ void Connection::on_end(const caf::error&) {
   if (stream_.closed())
     close_error_ = stream_.error();
   coroutine_ = nullptr; // objects in it may send requests, which are refused
+  function_ = nullptr;
   stream_.set_close_callback(nullptr);
   stream_.forget_read(*this);
   if (chunks_ != nullptr)
@@ -413,7 +417,7 @@ void Connection::end_drain() {
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
-                      const Handler& handler) {
+                      std::shared_ptr<const Handler> handler) {
   if (unit->ending())
     return;
   const std::shared_ptr<ListenerState> listener = connection.open.listener();
@@ -423,7 +427,8 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
     stream.keep_until_closed(std::move(place));
     if (listener->draining)
       stream.begin_drain();
-    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), id)->serve(handler);
+    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), id)
+        ->serve(std::move(handler));
   } catch (const std::exception& error) {
     ++listener->failed;
     log_event(LogLevel::error, "connection_failed", "a connection could not be served",

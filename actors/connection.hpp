@@ -23,7 +23,7 @@ public:
   ~Connection() override;
 
   /// Starts the handler. It may end the actor at once.
-  void serve(const Handler& handler);
+  void serve(std::shared_ptr<const Handler> handler);
 
   // -- for its listener; what changes something does nothing after the end
 
@@ -106,6 +106,7 @@ private:
       chunks_;            ///< of the SendChunks that is under way; shared with its running function
   bool flushing_ = false; ///< a CloseAfterFlush was asked for: the actor ends with it
 
+  std::shared_ptr<const Handler> function_; ///< of the coroutine, which may refer to what it captured
   std::unique_ptr<CoroutineHost> coroutine_;
   caf::strong_actor_ptr handler_;
 };
@@ -124,6 +125,6 @@ struct NewConnection {
 /// Makes the stream actor of a connection on `unit`, on its thread, and starts its handler. What fails is
 /// logged and costs this connection.
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
-                      const Handler& handler);
+                      std::shared_ptr<const Handler> handler);
 
 } // namespace squall

@@ -63,7 +63,12 @@ public:
     const std::size_t size = request_.read.next_size();
     if (size == 0)
       return actor_.end_chunks({});
-    auto result = actor_.stream_.start_read(ReadBytes{size, true, request_.read.timeout}, *this);
+    std::optional<Result<Bytes>> result;
+    try {
+      result = actor_.stream_.start_read(ReadBytes{size, true, request_.read.timeout}, *this);
+    } catch (...) {
+      return actor_.end_chunks(to_error(std::current_exception()));
+    }
     if (result)
       on_read(std::move(*result));
   }
@@ -75,16 +80,11 @@ public:
     }
     if (request_.read.num_bytes)
       *request_.read.num_bytes -= result->size();
-    if (request_.read.timeout) {
-      if (timer_ == nullptr)
-        timer_ = std::make_unique<Timer>([this] {
-          actor_.end_chunks(make_error(StreamError{StreamErrc::timed_out, CloseReason::none, {}}));
-        });
-      timer_->start_after(actor_.loop(), *request_.read.timeout);
+    try {
+      send(std::move(*result));
+    } catch (...) {
+      actor_.end_chunks(to_error(std::current_exception()));
     }
-    const auto keep = actor_.chunks_; // the receiver may run in here, and end the transfer or the actor
-    waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
-                                       caf::make_message(Chunk{std::move(*result)}));
   }
 
   /// Takes the receiver's answer, when it is that; else returns false.
@@ -100,6 +100,19 @@ public:
   [[nodiscard]] Reply& reply() noexcept { return reply_; }
 
 private:
+  void send(Bytes chunk) {
+    if (request_.read.timeout) {
+      if (timer_ == nullptr)
+        timer_ = std::make_unique<Timer>([this] {
+          actor_.end_chunks(make_error(StreamError{StreamErrc::timed_out, CloseReason::none, {}}));
+        });
+      timer_->start_after(actor_.loop(), *request_.read.timeout);
+    }
+    const auto keep = actor_.chunks_; // the receiver may run in here, and end the transfer or the actor
+    waiting_for_ = actor_.send_request(caf::actor_cast<caf::strong_actor_ptr>(request_.receiver),
+                                       caf::make_message(Chunk{std::move(chunk)}));
+  }
+
   Connection& actor_;
   SendChunks request_;
   Reply reply_;

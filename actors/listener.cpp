@@ -57,10 +57,12 @@ void Listener::on_message(caf::mailbox_element& message) {
   const bool single = message.content().size() == 1;
   if (single && (socket_message(message) || connection_message(message)))
     return;
-  if (single && message.content().match_element<Info>(0))
-    Reply{message}.deliver(*this, info());
-  else
+  if (single && message.content().match_element<Info>(0)) {
+    ListenerInfo now = info();
+    Reply{message}.deliver(*this, std::move(now));
+  } else {
     Reply{message}.deliver(*this, caf::make_error(caf::sec::unexpected_message));
+  }
 }
 
 /// Does what a message about the sockets says, when it is one; else returns false.
@@ -315,13 +317,13 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
   NewConnection connection{std::move(socket),      peer,    accept.tls, id, std::move(place),
                            OpenConnection{state_}, options_};
   if (target == unit()) {
-    spawn_connection(target, std::move(connection), *handler_);
+    spawn_connection(target, std::move(connection), handler_);
     return;
   }
   // std::function wants what can be copied.
   const auto shared = std::make_shared<NewConnection>(std::move(connection));
   target->post(
-      [target, shared, handler = handler_] { spawn_connection(target, std::move(*shared), *handler); });
+      [target, shared, handler = handler_] { spawn_connection(target, std::move(*shared), handler); });
 }
 
 void Listener::on_end(const caf::error&) {

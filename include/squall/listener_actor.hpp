@@ -8,7 +8,8 @@
 //
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.
-// Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it.
+// Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it, and each
+//            keeps the handler function, with what that captured, as long as its coroutine lives.
 //            Link to a listener (caf::local_actor::link_to) to have it end with you.
 // Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text that
 //            names the address or the file.

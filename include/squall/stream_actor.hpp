@@ -3,7 +3,8 @@
 // stream_actor.hpp: the actor that owns a connection's IOStream.
 //
 // It answers each request exactly once, also when it is told to exit or is killed: with the reply that
-// StreamActor names, or with a caf::error from which stream_error() takes the StreamError.
+// StreamActor names, or with a caf::error from which stream_error() takes the StreamError; where an exception came
+// between, with caf::sec::runtime_error and what it says.
 //
 // Threads    Any actor on any thread may send any request. The actor runs on the loop of its connection;
 //            requests from actors on the same loop take no lock and wake nobody.

@@ -52,7 +52,7 @@ public:
   /// throws is logged and costs the connection.
   using OnConnection = std::function<void(Socket connection, Endpoint client)>;
 
-  /// `on_refused` hears of each connection that is closed.
+  /// `on_refused` hears of each connection that is closed; it must not destroy the reader either.
   ProxyReader(EventLoop& loop, ProxyOptions options, OnConnection on_connection,
               std::function<void()> on_refused = {});
   ProxyReader(const ProxyReader&) = delete;
