@@ -422,8 +422,8 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
     return;
   const std::shared_ptr<ListenerState> listener = connection.open.listener();
   try {
-    auto& [socket, peer, tls, id, place, open, options] = connection;
-    IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls), options};
+    auto& [socket, is_tcp, peer, tls, id, place, open, options] = connection;
+    IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls, is_tcp), options};
     stream.keep_until_closed(std::move(place));
     if (listener->draining)
       stream.begin_drain();

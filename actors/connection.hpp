@@ -114,6 +114,7 @@ private:
 /// A connection that a listener has accepted.
 struct NewConnection {
   Socket socket;
+  bool is_tcp; ///< see make_accepted_transport
   Endpoint peer;
   TLSContext tls;
   std::uint64_t id;

@@ -3,6 +3,7 @@
 // listener.cpp
 #include "actors/listener.hpp"
 
+#include "net/socket_api.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/memory_budget.hpp>
 
@@ -31,10 +32,10 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
 }
 
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
-    : accept{std::move(options)}, acceptor{listener.loop(), socket,
-                                           [this, &listener](Socket connection, const Endpoint& peer) {
-                                             listener.take(*this, std::move(connection), peer);
-                                           }} {
+    : accept{std::move(options)}, is_tcp{socket_api::is_tcp(socket.fd())},
+      acceptor{listener.loop(), socket, [this, &listener](Socket connection, const Endpoint& peer) {
+                 listener.take(*this, std::move(connection), peer);
+               }} {
   if (listener.options_->memory_budget != nullptr)
     acceptor.set_before_accept([&listener] {
       if (listener.must_wait_for_memory() && !listener.waits_for_memory_)
@@ -45,7 +46,7 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
     proxy.emplace(
         listener.loop(), *accept.proxy_protocol,
         [this, &listener](Socket connection, const Endpoint& client) {
-          listener.serve(std::move(connection), client, accept);
+          listener.serve(std::move(connection), client, *this);
         },
         [&listener] {
           ++listener.state_->refused;
@@ -279,7 +280,7 @@ void Listener::take(Entry& entry, Socket socket, const Endpoint& peer) {
     if (entry.proxy)
       entry.proxy->accept(std::move(socket), peer);
     else
-      serve(std::move(socket), peer, entry.accept);
+      serve(std::move(socket), peer, entry);
   } catch (...) {
     pause_if_full();
     throw;
@@ -298,7 +299,7 @@ bool Listener::count_pause() {
   return true;
 }
 
-void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept) {
+void Listener::serve(Socket socket, const Endpoint& peer, const Entry& entry) {
   if (handler_ == nullptr) // it has ended
     return;
   const std::uint64_t id = ++state_->accepted;
@@ -308,14 +309,14 @@ void Listener::serve(Socket socket, const Endpoint& peer, const AcceptOptions& a
   auto place = no_place || no_memory ? nullptr : state_->take_place(peer, limits_.max_connections_per_ip);
   if (place == nullptr) {
     const char* limit = no_place ? "max_connections" : no_memory ? "memory_budget" : "max_connections_per_ip";
-    reject(std::move(socket), peer, accept, limit);
+    reject(std::move(socket), peer, entry.accept, limit);
     if (waits_for_room_) // behind a proxy it was counted until its header told whose it is
       update_pause();
     return;
   }
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
-  NewConnection connection{std::move(socket),      peer,    accept.tls, id, std::move(place),
-                           OpenConnection{state_}, options_};
+  NewConnection connection{std::move(socket), entry.is_tcp,           peer,    entry.accept.tls, id,
+                           std::move(place),  OpenConnection{state_}, options_};
   if (target == unit()) {
     spawn_connection(target, std::move(connection), handler_);
     return;

@@ -37,6 +37,7 @@ private:
   struct Entry {
     Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options);
     AcceptOptions accept;
+    const bool is_tcp;
     std::optional<ProxyReader> proxy;
     Acceptor acceptor;
   };
@@ -84,7 +85,7 @@ private:
   void publish_info();
   bool count_pause();
   void take(Entry& entry, Socket socket, const Endpoint& peer);
-  void serve(Socket socket, const Endpoint& peer, const AcceptOptions& accept);
+  void serve(Socket socket, const Endpoint& peer, const Entry& entry);
 
   std::shared_ptr<const LoopUnits> units_;
   std::size_t next_unit_ = 0;

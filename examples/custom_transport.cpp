@@ -47,8 +47,9 @@ public:
     return result;
   }
 
-  // Without these the peer would see no half-close and no reset.
+  // Without these the peer would see no half-close and no reset, and a close would not wait for its end.
   bool shutdown_write() noexcept override { return socket_->shutdown_write(); }
+  [[nodiscard]] bool half_closes() const noexcept override { return socket_->half_closes(); }
   void set_abort() noexcept override { socket_->set_abort(); }
   void set_nodelay(bool value) noexcept override { socket_->set_nodelay(value); }
   [[nodiscard]] squall::Endpoint peer_endpoint() const override { return socket_->peer_endpoint(); }

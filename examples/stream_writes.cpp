@@ -57,6 +57,35 @@ squall::Task<> write(squall::EventLoop& loop) {
   check(peer.bytes_received() == 20 * mebi);
 }
 
+// [relay]
+squall::Task<> relay(squall::IOStream from, squall::IOStream to) {
+  squall::MutableBytes buffer{64 * 1024};
+  for (;;) {
+    std::size_t n = co_await from.read_into(buffer, true); // StreamClosedError at the end
+    co_await to.write(buffer.front(n));                    // answered when the buffer may be used again
+  }
+}
+// [relay]
+
+squall::Task<> relay_between(squall::EventLoop& loop) {
+  auto [source, from] = co_await connected(loop);
+  auto [to, sink] = co_await connected(loop);
+  Beside relaying{loop, relay(from, to)};
+  std::string sent;
+  while (sent.size() < 5 * mebi)
+    sent += std::to_string(sent.size()) + ' ';
+  source.write(sent);
+  check(co_await sink.read_bytes(sent.size()) == sent);
+  source.close();
+  bool ended = false;
+  try {
+    co_await relaying.wait();
+  } catch (const squall::StreamClosedError& error) {
+    ended = error.reason() == squall::CloseReason::peer_closed;
+  }
+  check(ended);
+}
+
 squall::Task<> refused_write(squall::EventLoop& loop) {
   squall::StreamOptions small;
   small.max_write_buffer_size = mebi;
@@ -171,6 +200,7 @@ squall::Task<> half_close(squall::EventLoop& loop) {
 
 squall::Task<> all(squall::EventLoop& loop) {
   co_await write(loop);
+  co_await relay_between(loop);
   co_await refused_write(loop);
   co_await late_write(loop);
   co_await write_pieces(loop);

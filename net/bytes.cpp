@@ -21,16 +21,16 @@ constexpr std::size_t padding_of(std::size_t capacity) noexcept {
 
 } // namespace
 
-Block* Block::make(std::size_t capacity) {
+Block* Block::make(std::size_t capacity, bool changeable) {
   const std::size_t padding = padding_of(capacity);
   char* memory =
       static_cast<char*>(padding == 0 ? ::operator new(sizeof(Block) + capacity)
                                       : ::operator new (cache_line + capacity, std::align_val_t{cache_line}));
-  return new (memory + padding) Block{capacity};
+  return new (memory + padding) Block{capacity, changeable};
 }
 
 void Block::destroy(Block* block) noexcept {
-  const std::size_t padding = padding_of(block->capacity_);
+  const std::size_t padding = padding_of(block->capacity());
   char* memory = reinterpret_cast<char*>(block) - padding;
   block->~Block();
   if (padding == 0)
@@ -58,6 +58,6 @@ Bytes Bytes::slice(std::size_t offset, std::size_t count) const noexcept {
 }
 
 MutableBytes::MutableBytes(std::size_t size)
-    : block_{size == 0 ? nullptr : detail::Block::make(size)}, size_{size} {}
+    : block_{size == 0 ? nullptr : detail::Block::make(size, true)}, size_{size} {}
 
 } // namespace squall

@@ -7,9 +7,9 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,11 +21,7 @@ class PipeTransport final : public Transport {
 public:
   explicit PipeTransport(Socket descriptor) : descriptor_{std::move(descriptor)} {
     socket_api::prepare(descriptor_.fd());
-    const int flags = fcntl(descriptor_.fd(), F_GETFL);
-    write_only_ = (flags & O_ACCMODE) == O_WRONLY;
-    struct stat status {};
-    gives_parts_ =
-        fstat(descriptor_.fd(), &status) != 0 || !S_ISFIFO(status.st_mode) || (flags & O_DIRECT) != 0;
+    write_only_ = (fcntl(descriptor_.fd(), F_GETFL) & O_ACCMODE) == O_WRONLY;
   }
 
   [[nodiscard]] int fileno() const noexcept override { return descriptor_.fd(); }
@@ -40,12 +36,12 @@ public:
       count = ::read(descriptor_.fd(), buffer + done, size - done);
       if (count > 0)
         done += static_cast<std::size_t>(count);
-      // A terminal gives a line, a pipe in packet mode a packet: only a read that finds nothing says that no more is
-      // there.
-    } while ((count < 0 && errno == EINTR) || (count > 0 && gives_parts_ && done < size));
+      // Only a read that finds nothing says that no more is there: a terminal gives a line; a pipe gives a packet where its
+      // writer has O_DIRECT, which its reader cannot know, and loses what of it has no room (pipe(2)).
+    } while ((count < 0 && errno == EINTR) || (count > 0 && size - done >= PIPE_BUF));
     if (done > 0)
-      return IoResult::moved(done);
-    const bool hung_up = count < 0 && errno == EIO && gives_parts_; // a terminal whose other side left
+      return count < 0 && errno == EAGAIN ? IoResult::moved_all(done) : IoResult::moved(done);
+    const bool hung_up = count < 0 && errno == EIO; // a terminal whose other side left
     return count == 0 || hung_up ? IoResult::ended() : to_result(count);
   }
 
@@ -78,7 +74,6 @@ private:
 
   Socket descriptor_;
   bool write_only_ = false;
-  bool gives_parts_ = false; ///< a short read does not say that no more is there
 };
 
 } // namespace

@@ -224,6 +224,8 @@ IoResult send_file(int fd, int file, std::uint64_t offset, std::size_t size) noe
   return sent == 0 ? IoResult::ended() : to_result(sent);
 }
 
+bool is_tcp(int fd) noexcept { return get_option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_TCP; }
+
 std::error_code take_error(int fd) noexcept {
   const int error = get_option(fd, SOL_SOCKET, SO_ERROR);
   return error > 0 ? std::error_code{error, std::generic_category()} : std::error_code{};

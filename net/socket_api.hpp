@@ -21,6 +21,7 @@
 
 namespace squall::socket_api {
 
+/// It never says IoResult::drained: that depends on the socket.
 IoResult receive(int fd, char* buffer, std::size_t size) noexcept;
 
 /// False when a receive would find nothing: neither bytes, nor an end, nor an error.
@@ -31,6 +32,9 @@ IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
 
 /// Sends from a file (sendfile(2)), without SIGPIPE.
 IoResult send_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept;
+
+/// Whether a short read of this socket says that nothing is left; see SocketTransport::receive.
+bool is_tcp(int fd) noexcept;
 
 /// The pending error of a socket (SO_ERROR).
 std::error_code take_error(int fd) noexcept;

@@ -16,10 +16,11 @@ std::unique_ptr<Transport> make_socket_transport(Socket socket) {
   return std::make_unique<SocketTransport>(std::move(socket), SocketOrigin::given);
 }
 
-std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context) {
+std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context, bool is_tcp) {
+  const SocketOrigin origin = is_tcp ? SocketOrigin::accepted_tcp : SocketOrigin::accepted;
   if (context)
-    return make_accepted_tls_transport(std::move(socket), context);
-  return std::make_unique<SocketTransport>(std::move(socket), SocketOrigin::accepted);
+    return make_accepted_tls_transport(std::move(socket), origin, context);
+  return std::make_unique<SocketTransport>(std::move(socket), origin);
 }
 
 std::unique_ptr<Transport> make_unconnected_transport(Socket socket) {

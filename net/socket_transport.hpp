@@ -9,24 +9,24 @@ namespace squall {
 
 /// How a transport comes to its socket.
 enum class SocketOrigin : unsigned char {
-  to_connect, ///< connect() makes it, or connects the one that is given
-  given,      ///< connected
-  accepted,   ///< by socket_api::accept, which has prepared it: two system calls less for each connection
+  to_connect,   ///< connect() makes it, or connects the one that is given
+  given,        ///< connected
+  accepted,     ///< by socket_api::accept, which has prepared it: two system calls less for each connection
+  accepted_tcp, ///< the same, from a listening socket that is known to be TCP's: one less
 };
 
 class SocketTransport : public Transport {
 public:
   SocketTransport(Socket socket, SocketOrigin origin)
-      : socket_{std::move(socket)}, connected_{origin != SocketOrigin::to_connect} {
+      : socket_{std::move(socket)}, connected_{origin != SocketOrigin::to_connect},
+        is_tcp_{origin == SocketOrigin::accepted_tcp || (connected_ && socket_api::is_tcp(socket_.fd()))} {
     if (origin == SocketOrigin::given || (origin == SocketOrigin::to_connect && socket_))
       socket_api::prepare(socket_.fd());
   }
 
   [[nodiscard]] int fileno() const noexcept final { return socket_.fd(); }
   void close_fd() noexcept override { socket_.reset(); }
-  IoResult read_from_fd(char* buffer, std::size_t size) noexcept override {
-    return socket_api::receive(socket_.fd(), buffer, size);
-  }
+  IoResult read_from_fd(char* buffer, std::size_t size) noexcept override { return receive(buffer, size); }
   IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept override {
     return socket_api::send(socket_.fd(), pieces, count);
   }
@@ -40,12 +40,14 @@ public:
   int connect(const Endpoint& address, const std::string&) noexcept override {
     const int error = socket_api::connect(socket_, address);
     connected_ = error == 0 || error == EINPROGRESS;
+    is_tcp_ = connected_ && socket_api::is_tcp(socket_.fd());
     return error;
   }
   bool shutdown_write() noexcept override {
     socket_api::shutdown_write(socket_.fd());
     return true;
   }
+  [[nodiscard]] bool half_closes() const noexcept final { return true; }
   void set_abort() noexcept override { socket_api::set_abort(socket_.fd()); }
   [[nodiscard]] std::error_code get_fd_error() noexcept final { return socket_api::take_error(socket_.fd()); }
   void set_nodelay(bool value) noexcept final { socket_api::set_nodelay(socket_.fd(), value); }
@@ -65,13 +67,29 @@ public:
                                        const std::string& server_hostname) override;
 
 protected:
+  /// A short read says that nothing is left where the socket is TCP's (epoll(7)), but for urgent data, behind which a read
+  /// stops (tcp(7)) and of which readiness tells. One of a unix socket may have stopped behind bytes that carry descriptors or,
+  /// with SO_PASSCRED, between two writers (unix(7)); others, such as MPTCP, promise nothing.
+  IoResult receive(char* buffer, std::size_t size) noexcept {
+    IoResult result = socket_api::receive(socket_.fd(), buffer, size);
+    result.drained = is_tcp_ && result.size < size;
+    return result;
+  }
+
+  void take_socket(Socket& socket) noexcept {
+    socket_ = std::move(socket);
+    is_tcp_ = socket_api::is_tcp(socket_.fd());
+  }
+
   Socket socket_;
 
 private:
   bool connected_;
+  bool is_tcp_;
 };
 
 /// The transport over a socket that an Acceptor gave; with `context`, where that is one, over TLS.
-std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context);
+/// @param is_tcp  whether the listening socket is TCP's
+std::unique_ptr<Transport> make_accepted_transport(Socket socket, const TLSContext& context, bool is_tcp);
 
 } // namespace squall

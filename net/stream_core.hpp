@@ -180,7 +180,7 @@ private:
   void receive();
   void receive_unasked();
   void receive_into(ReadInto& into);
-  void received(const IoResult& result, std::size_t wanted);
+  void received(const IoResult& result);
   void after_read() noexcept;
   void notice_end();
   void end_input();
@@ -288,7 +288,7 @@ private:
   bool readable_ = true; ///< a read may find something
   bool hang_up_ = false; ///< a read will find the end, or an error
   bool broken_ = false;  ///< nothing passes any more
-  bool urgent_ = false;  ///< there was urgent data: a short read does not say that nothing is left
+  bool urgent_ = false;  ///< there was urgent data: no read says that nothing is left
   EndNotice end_notice_ = EndNotice::lenient;
   bool blocked_ = false;       ///< the transport takes nothing until it tells that it is writable
   bool read_crossed_ = false;  ///< a read waits until the transport is writable

@@ -207,7 +207,7 @@ void StreamCore::receive() {
     const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
     if (result.status == IoResult::Status::done)
       unread_.commit(result.size);
-    received(result, wanted);
+    received(result);
   } catch (const std::bad_alloc&) {
     fail(IoResult::failure(ENOMEM), "receive");
   }
@@ -218,11 +218,11 @@ void StreamCore::receive_into(ReadInto& into) {
   const std::size_t wanted = std::min(into.buffer.size() - into_size_, bytes_per_turn);
   const IoResult result = transport_->read_from_fd(into.buffer.data() + into_size_, wanted);
   into_size_ += result.size;
-  received(result, wanted);
+  received(result);
 }
 
 /// After a receive: the stream has more bytes, or is not readable, or closed.
-void StreamCore::received(const IoResult& result, std::size_t wanted) {
+void StreamCore::received(const IoResult& result) {
   if (result.yields)
     received_ = bytes_per_turn;
   switch (result.status) {
@@ -235,9 +235,9 @@ void StreamCore::received(const IoResult& result, std::size_t wanted) {
       update_memory();
     }
     last_activity_ = loop_.turn_time();
-    // A short read took all there was; what comes later is told. Only an end that was told already is still
-    // there. So is what lies behind urgent data (tcp(7)).
-    readable_ = result.size == wanted || result.more || result.yields || hang_up_ || urgent_;
+    // What comes later is told. Only an end that was told already is still there. So is what lies behind urgent data
+    // (tcp(7)).
+    readable_ = !result.drained || result.yields || hang_up_ || urgent_;
     return;
   case IoResult::Status::would_block:
     readable_ = result.yields;

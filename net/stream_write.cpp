@@ -17,6 +17,10 @@ namespace {
 /// How much an awaited write may leave to the end of the turn and count as done; see IOStream::write.
 constexpr std::size_t early_answer_size = 64 * 1024;
 
+/// How many bytes that somebody may change (MutableBytes) are copied for an early answer. Beyond that a copy costs more than
+/// to wait for the end of the turn, which costs a send for each write.
+constexpr std::size_t most_copied = 16 * 1024;
+
 } // namespace
 
 /// Why a write of `size` bytes of memory cannot be queued, if that is so.
@@ -115,7 +119,7 @@ bool StreamCore::answer_early(std::uint64_t end) noexcept {
   if (sent(end))
     return true;
   if (closed_ || blocked_ || unsent_.size() > early_answer_size || unsent_.memory_size() < unsent_.size() ||
-      !spend_operation())
+      !unsent_.settle(most_copied) || !spend_operation())
     return false; // behind a file, which may turn out to be shorter, nothing is sure
   answered_ = std::max(answered_, end);
   return true;

@@ -83,7 +83,7 @@ public:
   TLSTransport(Socket socket, SocketOrigin origin, const TLSContext& context);
 
   bool set_server_name(const std::string& server_hostname);
-  void take_socket(Socket& socket) noexcept { socket_ = std::move(socket); }
+  using SocketTransport::take_socket;
 
   void close_fd() noexcept override;
   IoResult read_from_fd(char* buffer, std::size_t size) noexcept override;
@@ -143,7 +143,7 @@ private:
   bool handshaken_ = false;
   bool broken_ = false;   ///< OpenSSL must not be called any more
   bool notified_ = false; ///< close_notify is sent, or must not be
-  bool drained_ = false;  ///< the socket gave less than it was asked for
+  bool drained_ = false;  ///< the socket gave all it had
   bool skip_when_drained_ = false;
   bool received_ = false; ///< OpenSSL asked the socket for bytes
 };
@@ -218,12 +218,10 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   }
   if (size <= 0)
     return 0;
-  // Behind a read that gave something, a short read of a stream socket says that nothing is left (epoll(7)), which saves
-  // asking.
+  // Behind a read that gave something, one that drained the socket says that nothing is left, which saves asking.
   const bool skips = self.skip_when_drained_ && self.drained_;
-  const IoResult result = skips ? IoResult::blocked()
-                                : socket_api::receive(self.fileno(), buffer, static_cast<std::size_t>(size));
-  self.drained_ = result.status == IoResult::Status::done && result.size < static_cast<std::size_t>(size);
+  const IoResult result = skips ? IoResult::blocked() : self.receive(buffer, static_cast<std::size_t>(size));
+  self.drained_ = result.status == IoResult::Status::done && result.drained;
   if (!self.handshaken_ && result.status == IoResult::Status::done && !self.admits(buffer, result.size)) {
     ERR_raise(ERR_LIB_SSL, SSL_R_EXCESSIVE_MESSAGE_SIZE);
     return -1;
@@ -436,8 +434,8 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
     if (done == 1) {
       total += count;
-      if (drained_ && SSL_has_pending(ssl_.get()) == 0)
-        break; // nothing is left here nor there; asking OpenSSL would cost it a buffer
+      if (drained_ && SSL_has_pending(ssl_.get()) == 0) // asking OpenSSL would cost it a buffer
+        return total < size ? IoResult::moved_all(total) : IoResult::moved(total);
       skip_when_drained_ =
           true; // not before: behind half a record there may be an end, which is told only once
       continue;
@@ -449,8 +447,8 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
       return result;
     IoResult moved = IoResult::moved(total);
     moved.yields = result.yields;
-    moved.more = result.status != IoResult::Status::would_block;
-    if (moved.more && result.status != IoResult::Status::crossed)
+    moved.drained = result.status == IoResult::Status::would_block && !result.yields;
+    if (result.status != IoResult::Status::would_block && result.status != IoResult::Status::crossed)
       held_ = result;
     return moved;
   }
@@ -601,8 +599,9 @@ std::unique_ptr<Transport> make_unconnected_tls_transport(const TLSContext& cont
   return std::make_unique<TLSTransport>(std::move(socket), SocketOrigin::to_connect, context);
 }
 
-std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, const TLSContext& context) {
-  return std::make_unique<TLSTransport>(std::move(socket), SocketOrigin::accepted, context);
+std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, SocketOrigin origin,
+                                                       const TLSContext& context) {
+  return std::make_unique<TLSTransport>(std::move(socket), origin, context);
 }
 
 std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,

@@ -4,6 +4,7 @@
 #include "net/write_queue.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace squall {
 
@@ -11,6 +12,7 @@ void WriteQueue::append(Bytes&& data) {
   if (data.empty())
     return;
   const std::size_t count = data.size();
+  const bool changeable = data.changeable();
   const bool extended =
       first_ < pieces_.size() && !pieces_.back().file && pieces_.back().bytes.try_extend(data);
   if (!extended) {
@@ -18,6 +20,25 @@ void WriteQueue::append(Bytes&& data) {
     pieces_.push_back({std::move(data), nullptr});
   }
   size_ += count;
+  if (changeable)
+    changeable_size_ += count;
+}
+
+bool WriteQueue::copy_changeable(std::size_t most) noexcept {
+  if (changeable_size_ > most)
+    return false;
+  try {
+    for (std::size_t i = first_; i < pieces_.size(); ++i) {
+      Bytes& bytes = pieces_[i].bytes;
+      if (!bytes.changeable())
+        continue;
+      bytes = Bytes{bytes.view()};
+      changeable_size_ -= bytes.size();
+    }
+    return true;
+  } catch (const std::bad_alloc&) { // those that are copied stay so
+    return false;
+  }
 }
 
 void WriteQueue::append_file(FileRange range) {
@@ -60,6 +81,8 @@ void WriteQueue::advance(std::size_t count) noexcept {
       piece.file->offset += part;
       piece.file->size -= part;
     } else {
+      if (changeable_size_ > 0 && piece.bytes.changeable())
+        changeable_size_ -= part;
       piece.bytes.remove_prefix(part);
     }
     if (piece.size() > 0)
@@ -85,6 +108,8 @@ void WriteQueue::truncate(std::uint64_t position) noexcept {
       file_size_ -= part;
       last.file->size -= part;
     } else {
+      if (last.bytes.changeable())
+        changeable_size_ -= part;
       last.bytes = last.bytes.slice(0, last.bytes.size() - part);
     }
     if (last.size() == 0)

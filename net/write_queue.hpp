@@ -4,7 +4,8 @@
 //
 // Bytes are queued by reference. Slices that follow each other in one block become one piece, so that the
 // echo of sixteen lines that arrived together is one piece of one system call. A range of a file is a piece, too;
-// its bytes are read when they are sent.
+// its bytes are read when they are sent. Bytes that somebody may change (MutableBytes) stay where they are until settle()
+// copies them.
 //
 // Units      Positions count bytes from the beginning of the stream.
 #pragma once
@@ -52,6 +53,10 @@ public:
   /// @returns how many slices were filled
   std::size_t gather(IoSlice* slices, std::size_t max_count) const noexcept;
 
+  /// Copies the bytes that somebody may change, so that nobody can. @returns false where they are more than `most`,
+  /// or there is no memory
+  bool settle(std::size_t most) noexcept { return changeable_size_ == 0 || copy_changeable(most); }
+
   /// Drops the first `count` bytes, at most size(): they were sent.
   void advance(std::size_t count) noexcept;
 
@@ -65,11 +70,13 @@ private:
     std::unique_ptr<FileRange> file; ///< instead of bytes, where it is set
   };
   void make_room();
+  bool copy_changeable(std::size_t most) noexcept;
 
   std::vector<Piece> pieces_;
   std::size_t first_ = 0; ///< pieces before it are sent
   std::size_t size_ = 0;
   std::size_t file_size_ = 0;
+  std::size_t changeable_size_ = 0; ///< of bytes that somebody may change
   std::uint64_t sent_ = 0;
 };
 

@@ -50,6 +50,7 @@ public:
     close_out();
     return true;
   }
+  [[nodiscard]] bool half_closes() const noexcept override { return true; }
   void watch(EventLoop& loop, Watcher& watcher) override {
     loop_ = &loop;
     from_in_.target = from_out_.target = &watcher;

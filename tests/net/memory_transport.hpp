@@ -171,6 +171,7 @@ public:
     end_.end();
     return true;
   }
+  [[nodiscard]] bool half_closes() const noexcept override { return true; }
   void set_abort() noexcept override { aborts_ = true; }
   void set_nodelay(bool value) noexcept override { log->nodelay = value; }
   void watch(EventLoop& loop, Watcher& watcher) override {
@@ -197,7 +198,7 @@ public:
       std::copy(taken.begin(), taken.end(), buffer);
       if (taken.size() < size && !end_.arrived.empty()) // as if the rest came only now
         end_.notify({true, false, false});
-      return IoResult::moved(taken.size());
+      return taken.size() < size ? IoResult::moved_all(taken.size()) : IoResult::moved(taken.size());
     }
     if (end_.broken != 0)
       return IoResult::failure(end_.broken);

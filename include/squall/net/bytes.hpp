@@ -25,7 +25,7 @@ namespace detail {
 class Block {
 public:
   /// Storage for `capacity` bytes, with one reference. @throws std::bad_alloc
-  static Block* make(std::size_t capacity);
+  static Block* make(std::size_t capacity, bool changeable = false);
 
   void ref() noexcept { references_.fetch_add(1, std::memory_order_relaxed); }
   void deref() noexcept {
@@ -35,14 +35,16 @@ public:
   }
   [[nodiscard]] bool unique() const noexcept { return references_.load(std::memory_order_acquire) == 1; }
   [[nodiscard]] char* data() noexcept { return reinterpret_cast<char*>(this + 1); }
-  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+  [[nodiscard]] std::size_t capacity() const noexcept { return capacity_ >> 1; }
+  /// A MutableBytes shares it: its bytes may change while slices of it are held.
+  [[nodiscard]] bool changeable() const noexcept { return (capacity_ & 1) != 0; }
 
 private:
-  explicit Block(std::size_t capacity) noexcept : capacity_{capacity} {}
+  Block(std::size_t capacity, bool changeable) noexcept : capacity_{capacity << 1 | (changeable ? 1 : 0)} {}
   static void destroy(Block* block) noexcept;
 
   std::atomic<std::size_t> references_{1};
-  std::size_t capacity_;
+  std::size_t capacity_; ///< times 2; plus 1 where it is changeable, so that the header stays small
 };
 
 } // namespace detail
@@ -107,6 +109,9 @@ public:
     return true;
   }
 
+  /// For the library: whether somebody may change the bytes while they are held (MutableBytes::front).
+  [[nodiscard]] bool changeable() const noexcept { return block_ != nullptr && block_->changeable(); }
+
   /// For the library: drops the first `count` bytes, at most all.
   void remove_prefix(std::size_t count) noexcept {
     data_ += count;
@@ -123,6 +128,7 @@ private:
 ///
 /// Ownership  The memory lives as long as one of its holders: the caller, or the stream that reads into it.
 /// Threads    Who writes to it while a stream reads into it races with the stream.
+/// Lifetime   A write of its bytes needs them until it is answered; then they may be changed, by a read, too.
 class MutableBytes {
 public:
   MutableBytes() noexcept = default; ///< of size 0
@@ -147,7 +153,8 @@ public:
   [[nodiscard]] char* data() const noexcept { return block_ == nullptr ? nullptr : block_->data(); }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  /// The first `count` bytes, at most all, sharing the memory: they change when the buffer is written again.
+  /// The first `count` bytes, at most all, sharing the memory: they change when the buffer is written again. A stream knows
+  /// that of them and of every slice and copy, and answers a write of them only when they are copied or sent.
   [[nodiscard]] Bytes front(std::size_t count) const noexcept {
     return block_ == nullptr ? Bytes{} : Bytes{*block_, 0, count < size_ ? count : size_};
   }

@@ -151,8 +151,8 @@ using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntil
 
 /// Queues `data` behind what is unsent. Its answer is how a producer keeps pace with a slow peer: while the
 /// system takes all it is given, and at most 64 KiB wait for the end of the turn, it comes at once, and the
-/// stream answers for those bytes: it hands them over also after a close (StreamOptions::linger_timeout).
-/// Otherwise it comes when the system took the last byte of `data`; that is never to say that the peer did.
+/// stream answers for those bytes, which it copies where they are a MutableBytes' (more than 16 KiB of these wait for
+/// the system): it hands them over also after a close (StreamOptions::linger_timeout). Otherwise it comes when the system took the last byte of `data`; that is never to say that the peer did.
 /// An empty write is answered when all before it is.
 /// @error StreamErrc::buffer_full beyond StreamOptions::max_write_buffer_size; nothing was queued, the stream
 ///         is as it was
@@ -184,8 +184,8 @@ struct WritePieces {
 
 /// Queues a part of a regular file behind what is unsent; its bytes go from the system's cache to the connection
 /// (sendfile(2)) where the transport can do that, and take no place in the write buffer. Answered when the system took
-/// the last byte. Reading may wait for the disk, and the loop with it. The file must not change meanwhile; one whose size
-/// the system does not tell (under /proc) counts as empty.
+/// the last byte. Reading may wait for the disk, and the loop with it. The file must not be written in place meanwhile, nor
+/// until the peer has it (replace it by rename); one whose size the system does not tell (under /proc) counts as empty.
 /// @error StreamErrc::file_failed when it cannot be opened or read (real error: the errno), or is no regular file
 ///        (EINVAL), or ends before the part does (ENODATA); nothing was queued
 /// @error StreamErrc::closed with CloseReason::transport_error when reading fails later (ENODATA: the file became

@@ -49,14 +49,23 @@ struct IoResult {
   int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
-  /// Of a read that moved fewer bytes than asked: read again all the same, there is an end or an error behind them. Of a write,
-  /// whatever its outcome: it has received bytes on its way, which no readiness will tell; the stream reads.
+  /// Of a read that moved bytes: it found no more, also none that the transport holds itself, and readiness tells of what
+  /// comes later. Without it the stream reads again until a read moves nothing. That fewer bytes came than were asked for does
+  /// not say so everywhere: see socket_api::receive and make_pipe_transport.
+  bool drained = false;
+  /// Of a write, whatever its outcome: it has received bytes on its way, which no readiness will tell; the stream reads.
   bool more = false;
   /// Of a read that was done or would block: there is more, but this had enough of the turn; the stream goes on in the
   /// next one.
   bool yields = false;
 
   static IoResult moved(std::size_t size) noexcept { return {Status::done, size}; }
+  /// What a read moved, when it found no more.
+  static IoResult moved_all(std::size_t size) noexcept {
+    IoResult result = moved(size);
+    result.drained = true;
+    return result;
+  }
   static IoResult blocked() noexcept { return {Status::would_block}; }
   static IoResult ended() noexcept { return {Status::end}; }
   static IoResult failure(int error, CloseReason reason = CloseReason::none) noexcept {
@@ -76,12 +85,12 @@ public:
   /// Closes the descriptor. The stream calls it once, after unwatch, also when watch() failed.
   virtual void close_fd() noexcept = 0;
 
-  /// Reads at most `size` bytes (at least 1) to `buffer`. Moving fewer than asked says that no more are there, also
-  /// none that the transport holds itself, unless IoResult::more is set.
+  /// Reads at most `size` bytes (at least 1) to `buffer`.
   virtual IoResult read_from_fd(char* buffer, std::size_t size) noexcept = 0;
 
   /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is
-  /// empty.
+  /// empty. What it says it moved is sent or copied: the bytes may change from then on. What it did not take comes again
+  /// with a later call, from the same place or another.
   virtual IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept = 0;
 
   /// Sends at most `size` bytes (at least 1) of the file `file` from `offset` on, which leaves the descriptor's own
@@ -103,6 +112,11 @@ public:
   /// Ends our side: the peer reads the end of its input after what was written (SHUT_WR). Nothing where there
   /// is no such thing. @returns false when it could not yet; it is called again when the transport is writable
   virtual bool shutdown_write() noexcept { return true; }
+
+  /// True when shutdown_write() shows the peer our end while reads go on. An orderly close then ends our side and takes what
+  /// still comes until the peer's end, so that no reset overtakes what was sent. False: only close_fd() ends our side, and
+  /// an orderly close calls it when everything is sent.
+  [[nodiscard]] virtual bool half_closes() const noexcept { return false; }
 
   /// Tells the peer, before an orderly close, that everything was sent, where the transport has a way to say so (the
   /// close_notify of TLS). @returns false when it could not yet; it is called again when the transport is writable
