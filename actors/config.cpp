@@ -8,14 +8,12 @@
 
 #include "actors/config_listen.hpp"
 #include "actors/config_tls.hpp"
+#include "net/regular_file.hpp"
 #include <squall/config.hpp>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <cstdio>
 #include <optional>
-#include <system_error>
 #include <utility>
 
 namespace squall {
@@ -163,28 +161,19 @@ ConfigError unreadable(const std::string& path, const std::string& reason) {
   return {path, {{"", "a file that cannot be read (" + reason + ')', "a readable file"}}};
 }
 
-std::string system_failure(const char* call) {
-  return std::string{call} + ": " + std::generic_category().message(errno);
-}
-
-/// At most one byte more than a configuration may have, so that an endless file ends.
 std::string read_file(const std::string& path) {
-  if (path.find('\0') != std::string::npos)
-    throw unreadable(path, "its name has a NUL byte");
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file{std::fopen(path.c_str(), "re"), &std::fclose};
-  if (!file)
-    throw unreadable(path, system_failure("fopen"));
-  std::string text(max_document_size + 1, '\0');
-  text.resize(std::fread(text.data(), 1, text.size(), file.get()));
-  if (std::ferror(file.get()) != 0)
-    throw unreadable(path, system_failure("fread"));
-  return text;
+  try {
+    return read_regular_file(path, max_document_size);
+  } catch (const UnreadableFile& error) {
+    throw unreadable(path, error.what());
+  }
 }
 
 std::string join_lines(const std::string& source, const std::vector<ConfigProblem>& problems) {
+  const std::string name = escape_bytes(source, source.size());
   std::string lines;
   for (const ConfigProblem& problem : problems)
-    lines += (lines.empty() ? "" : "\n") + source + ": " + to_string(problem);
+    lines += (lines.empty() ? "" : "\n") + name + ": " + to_string(problem);
   return lines;
 }
 

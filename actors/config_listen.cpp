@@ -4,6 +4,7 @@
 #include "actors/config_listen.hpp"
 
 #include "actors/config_tls.hpp"
+#include "net/regular_file.hpp"
 #include "net/socket_file.hpp"
 
 #include <algorithm>
@@ -36,7 +37,10 @@ void read_unix_path(const ConfigValue& value, std::string& target) {
   } catch (const std::invalid_argument&) {
     return value.refuse(R"(a path of 1 to 107 bytes, or "@" and an abstract name, without NUL bytes)");
   }
-  target = value.node.text;
+  // Where the program is now, unless only the shorter form fits.
+  const std::string& path = value.node.text;
+  const std::string absolute = path.starts_with('@') ? path : absolute_path(path);
+  target = absolute.size() <= SocketFile::most_path_bytes ? absolute : path;
   if (value.node.kind != ConfigNode::Kind::string)
     value.refuse("a path: a string");
 }

@@ -3,6 +3,7 @@
 // listener.cpp
 #include "actors/listener.hpp"
 
+#include "net/listening_sockets.hpp"
 #include "net/socket_api.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/memory_budget.hpp>
@@ -115,9 +116,34 @@ bool Listener::connection_message(caf::mailbox_element& message) {
 }
 
 void Listener::listen(Reply reply, const Listen& request) {
+  const bool is_number = request.address.empty() || is_valid_ip(request.address);
+  if (is_number || request.options.family == AddressFamily::unix_domain) // which bind_sockets refuses
+    return listen(std::move(reply),
+                  [&] { return bind_sockets(request.port, request.address, request.options); });
+  const auto lookup = lookups_.insert(lookups_.end(), {std::move(reply), request, {}});
+  lookup->lookup = default_resolver()->start_resolve(
+      loop(), Resolve{request.address, request.port, request.options.family},
+      [this, lookup](const Result<Addresses>& found) { listen(lookup, found); });
+}
+
+/// The host name of a Listen is looked up.
+void Listener::listen(std::list<NameLookup>::iterator lookup, const Result<Addresses>& found) {
+  NameLookup done = std::move(*lookup);
+  lookups_.erase(lookup);
+  listen(std::move(done.reply), [&] {
+    const Listen& request = done.request;
+    if (found)
+      return bind_found(request.port, request.address, *found, request.options);
+    const StreamError& error = found.error();
+    throw lookup_failure(request.address, error.real_error ? error.real_error : make_error_code(error.code));
+  });
+}
+
+template <class Bind>
+void Listener::listen(Reply reply, Bind bind) {
   std::vector<ListeningSocket> sockets;
   try {
-    sockets = bind_sockets(request.port, request.address, request.options);
+    sockets = bind();
   } catch (const std::exception& error) {
     reply.deliver(*this, make_error(ListenerErrc::cannot_listen, error.what()));
     return;
@@ -165,6 +191,10 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
 }
 
 void Listener::stop() {
+  for (NameLookup& lookup : std::exchange(lookups_, {}))
+    lookup.reply.deliver(*this,
+                         make_error(ListenerErrc::cannot_listen,
+                                    "the listener was stopped while it looked the host name up"));
   for (const auto& entry : entries_) {
     entry->acceptor.stop();
     ListeningSocket{entry->acceptor.socket()}.close();
@@ -187,56 +217,6 @@ void Listener::drop_later(std::vector<std::shared_ptr<Entry>> entries) {
   unit()->post([keep = strong_ref(), gone = std::make_shared<decltype(entries)>(std::move(entries))] {
     gone->clear();
   });
-}
-
-// -- TLS
-
-/// All or none.
-void Listener::reload_tls(Reply reply) {
-  std::vector<AcceptOptions*> options{&accept_};
-  for (const auto& entry : entries_)
-    options.push_back(&entry->accept);
-  std::vector<std::pair<TLSContext, TLSContext>> reloaded; // sockets that share a context go on sharing one
-  try {
-    for (const AcceptOptions* of : options) {
-      const auto same = [&](const auto& pair) { return pair.first == of->tls; };
-      if (of->tls && std::none_of(reloaded.begin(), reloaded.end(), same))
-        reloaded.emplace_back(of->tls, of->tls.reload());
-    }
-  } catch (const std::exception& error) {
-    reply.deliver(*this, make_error(ListenerErrc::cannot_reload, error.what()));
-    return;
-  }
-  for (AcceptOptions* of : options)
-    for (const auto& [before, after] : reloaded)
-      if (of->tls == before) {
-        of->tls = after;
-        break;
-      }
-  if (!reloaded.empty())
-    log_event(LogLevel::info, "tls_reloaded", "certificates and keys were read again",
-              {{"contexts", std::to_string(reloaded.size())}});
-  reply.deliver(*this);
-}
-
-void Listener::replace_tls(Reply reply, const ReplaceTLS& request) {
-  const bool fits = request.replaced && request.replacement && request.replacement.side() == TLSSide::server;
-  bool used = false;
-  const auto replace = [&](AcceptOptions& options) {
-    if (!fits || !options.tls.same_origin(request.replaced)) // also when it was reloaded since
-      return;
-    options.tls = request.replacement;
-    used = true;
-  };
-  replace(accept_);
-  for (const auto& entry : entries_)
-    replace(entry->accept);
-  if (used)
-    reply.deliver(*this);
-  else
-    reply.deliver(*this, make_error(ListenerErrc::cannot_reload,
-                                    fits ? "no socket of the listener uses the context that is to be replaced"
-                                         : "two contexts of TLS for servers are needed"));
 }
 
 void Listener::publish_info() {
@@ -330,6 +310,9 @@ void Listener::serve(Socket socket, const Endpoint& peer, const Entry& entry) {
 void Listener::on_end(const caf::error&) {
   drain_timer_.cancel();
   rate_timer_.cancel();
+  end_reload();
+  for (NameLookup& lookup : std::exchange(lookups_, {}))
+    lookup.reply.deliver(*this, refusal());
   stop();
   drop_later(std::exchange(ending_, {}));
   for (Reply& reply : std::exchange(drain_replies_, {}))

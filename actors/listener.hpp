@@ -7,14 +7,20 @@
 
 #include "actors/connection.hpp"
 #include "actors/listener_state.hpp"
+#include "actors/tls_reload.hpp"
 #include <squall/net/acceptor.hpp>
+#include <squall/net/resolver.hpp>
 
+#include <list>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <vector>
 
 namespace squall {
+
+/// How long reading the files of a ReloadTLS may take.
+inline constexpr std::chrono::seconds reload_timeout{10};
 
 /// The loops of an IOSystem.
 using LoopUnits = std::vector<std::shared_ptr<LoopUnit>>;
@@ -42,10 +48,20 @@ private:
     Acceptor acceptor;
   };
 
+  /// A Listen whose host name is looked up.
+  struct NameLookup {
+    Reply reply;
+    Listen request;
+    Lookup lookup;
+  };
+
   void on_message(caf::mailbox_element& message) override;
   void on_end(const caf::error& reason) override;
 
   void listen(Reply reply, const Listen& request);
+  void listen(std::list<NameLookup>::iterator lookup, const Result<Addresses>& found);
+  template <class Bind>
+  void listen(Reply reply, Bind bind);
   void add_sockets(Reply reply, const std::vector<ListeningSocket>& sockets,
                    const std::optional<AcceptOptions>& accept);
   bool socket_message(caf::mailbox_element& message);
@@ -79,6 +95,12 @@ private:
   void check_drain();
 
   void reload_tls(Reply reply);
+  std::vector<AcceptOptions*> all_accept_options();
+  void begin_reload();
+  void finish_reload(const TLSReload::Outcome& outcome);
+  void reload_timed_out();
+  void answer_reload(const std::string& error);
+  void end_reload();
   void replace_tls(Reply reply, const ReplaceTLS& request);
   void stop();
   void drop_later(std::vector<std::shared_ptr<Entry>> entries);
@@ -106,6 +128,12 @@ private:
   Timer rate_timer_{[this] { update_pause(); }};
   Timer memory_timer_{[this] { look_for_memory(); }};               ///< armed while it waits for memory
   std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
+
+  std::list<NameLookup> lookups_;
+  std::unique_ptr<TLSReload> reload_;     ///< that is under way
+  std::vector<Reply> reloads_;            ///< who waits for it
+  std::vector<Reply> later_reloads_;      ///< who waits for the next one
+  Timer reload_timer_{[this] { reload_timed_out(); }}; ///< armed while somebody waits for it
 
   std::optional<TimePoint> pause_told_; ///< when the log was last told of a pause for want of descriptors
 

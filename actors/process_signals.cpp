@@ -118,14 +118,8 @@ ProcessSignalsBlocked::~ProcessSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &
 
 void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
                           std::chrono::milliseconds drain_timeout) {
-  while (signals.wait() == ProcessSignals::Wish::reload) {
-    try {
-      server.reload_tls();
-    } catch (const std::exception& error) {
-      log_event(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay",
-                {{"error", error.what()}});
-    }
-  }
+  while (signals.wait() == ProcessSignals::Wish::reload)
+    server.begin_reload_tls(); // a file may hold up the reload, but not the end
   if (drain_timeout > std::chrono::milliseconds::zero()) {
     const Drained drained = server.drain(drain_timeout);
     log_event(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",

@@ -188,6 +188,12 @@ void TCPServer::reload_tls() {
     impl_->ask<void>(ReloadTLS{});
 }
 
+void TCPServer::begin_reload_tls() {
+  const auto lock = impl_->lock_shared();
+  if (lock && impl_->running)
+    caf::anon_send(impl_->running->listener, ReloadTLS{});
+}
+
 void TCPServer::stop() { impl_->tell(Stop{}); }
 
 void TCPServer::pause() { impl_->tell(Pause{}); }

@@ -2,6 +2,7 @@
 //
 // file.cpp
 #include <squall/net/file.hpp>
+#include <squall/net/log.hpp>
 
 #include <cerrno>
 #include <fcntl.h>
@@ -17,7 +18,7 @@ File File::open(const std::string& path) {
     fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   while (fd < 0 && errno == EINTR);
   if (fd < 0)
-    throw std::system_error{errno, std::generic_category(), path};
+    throw std::system_error{errno, std::generic_category(), escape_bytes(path, path.size())};
   return File{Socket{fd}};
 }
 

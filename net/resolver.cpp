@@ -181,7 +181,7 @@ OverrideResolver::OverrideResolver(std::shared_ptr<Resolver> resolver, std::vect
       throw std::invalid_argument{"the host that is overridden, \"" + escape_bytes(entry.host) +
                                   "\": " + make_error_code(*wrong).message()};
     if (const auto wrong = check_host(entry.to_host))
-      throw std::invalid_argument{"the host that overrides \"" + entry.host +
+      throw std::invalid_argument{"the host that overrides \"" + escape_bytes(entry.host) +
                                   "\": " + make_error_code(*wrong).message()};
   }
 }

@@ -5,6 +5,7 @@
 #include "net/listening_sockets.hpp"
 #include "net/socket_api.hpp"
 #include "net/socket_file.hpp"
+#include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 
 #include <atomic>
@@ -19,6 +20,8 @@
 namespace squall {
 
 namespace {
+
+std::string escaped(const std::string& text) { return escape_bytes(text, text.size()); }
 
 /// How often bind_sockets looks for another port when the one that the system chose is taken in a later
 /// family.
@@ -63,6 +66,18 @@ Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint1
   return round;
 }
 
+std::vector<ListeningSocket> bind_to(const std::vector<socket_api::BindAddress>& addresses, std::uint16_t port,
+                                     const std::string& address, const BindOptions& options) {
+  for (int choice = 1;; ++choice) {
+    Round round = bind_all(addresses, port, address == "localhost", options);
+    if (!round.sockets.empty())
+      return std::move(round.sockets);
+    const bool another = port == 0 && round.error == EADDRINUSE && addresses.size() > 1;
+    if (!another || choice == most_port_choices)
+      fail_to_bind(round.error, address, port);
+  }
+}
+
 } // namespace
 
 std::string to_string(const Endpoint& endpoint) {
@@ -70,11 +85,11 @@ std::string to_string(const Endpoint& endpoint) {
   case AddressFamily::unspec:
     return "unknown";
   case AddressFamily::ipv6:
-    return "[" + endpoint.address + "]:" + std::to_string(endpoint.port);
+    return "[" + escaped(endpoint.address) + "]:" + std::to_string(endpoint.port);
   case AddressFamily::ipv4:
-    return endpoint.address + ":" + std::to_string(endpoint.port);
+    return escaped(endpoint.address) + ":" + std::to_string(endpoint.port);
   case AddressFamily::unix_domain:
-    return "unix:" + endpoint.address;
+    return "unix:" + escaped(endpoint.address);
   }
   return "unknown";
 }
@@ -169,16 +184,25 @@ std::vector<ListeningSocket> bind_sockets(std::uint16_t port, const std::string&
   try {
     addresses = socket_api::resolve_to_bind(address, options.family);
   } catch (const std::system_error& error) {
-    throw std::system_error{error.code(), "cannot look up the address to listen on, \"" + address + "\""};
+    throw lookup_failure(address, error.code());
   }
-  for (int choice = 1;; ++choice) {
-    Round round = bind_all(addresses, port, address == "localhost", options);
-    if (!round.sockets.empty())
-      return std::move(round.sockets);
-    const bool another = port == 0 && round.error == EADDRINUSE && addresses.size() > 1;
-    if (!another || choice == most_port_choices)
-      fail_to_bind(round.error, address, port);
-  }
+  return bind_to(addresses, port, address, options);
+}
+
+std::vector<ListeningSocket> bind_found(std::uint16_t port, const std::string& name, const Addresses& found,
+                                        const BindOptions& options) {
+  check_backlog(options.backlog);
+  std::vector<socket_api::BindAddress> addresses;
+  for (const AddressFamily family : {AddressFamily::ipv4, AddressFamily::ipv6}) // as resolve_to_bind has it
+    for (const Endpoint& number : found)
+      if (number.family == family)
+        for (socket_api::BindAddress& address : socket_api::resolve_to_bind(number.address, family))
+          addresses.push_back(std::move(address));
+  return bind_to(addresses, port, name, options);
+}
+
+std::system_error lookup_failure(const std::string& name, std::error_code error) {
+  return {error, "cannot look up the address to listen on, \"" + escaped(name) + "\""};
 }
 
 ListeningSocket bind_unix_socket(const std::string& path, const UnixOptions& options) {

@@ -366,6 +366,16 @@ Endpoint peer_endpoint(int fd) {
   return to_endpoint(address, size);
 }
 
+bool is_its_own_peer(int fd) noexcept {
+  sockaddr_storage local{};
+  sockaddr_storage peer{};
+  socklen_t size = sizeof local;
+  socklen_t peer_size = sizeof peer;
+  return getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) == 0 &&
+         getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_size) == 0 && size == peer_size &&
+         std::memcmp(&local, &peer, size) == 0;
+}
+
 bool is_listening(int fd) noexcept {
   return get_option(fd, SOL_SOCKET, SO_TYPE) == SOCK_STREAM && get_option(fd, SOL_SOCKET, SO_ACCEPTCONN) == 1;
 }

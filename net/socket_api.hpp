@@ -83,6 +83,8 @@ Endpoint peer_endpoint(int fd);
 
 /// True for a stream socket that listens.
 bool is_listening(int fd) noexcept;
+/// True for a socket that is connected to itself.
+bool is_its_own_peer(int fd) noexcept;
 
 /// An address to bind, in the system's form.
 struct BindAddress {

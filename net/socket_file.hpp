@@ -19,6 +19,8 @@ struct BoundFile;
 /// Knows the file by its inode, so that it never removes another one.
 class SocketFile {
 public:
+  static constexpr std::size_t most_path_bytes = 107; ///< sun_path, less its NUL (unix(7))
+
   /// @throws std::invalid_argument where bind() cannot be tried
   static void check(const std::string& path, std::uint32_t mode);
 

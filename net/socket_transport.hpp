@@ -5,6 +5,9 @@
 
 #include "net/socket_api.hpp"
 
+#include <cerrno>
+#include <utility>
+
 namespace squall {
 
 /// How a transport comes to its socket.
@@ -38,9 +41,12 @@ public:
   }
   [[nodiscard]] bool connected() const noexcept final { return connected_; }
   int connect(const Endpoint& address, const std::string&) noexcept override {
-    const int error = socket_api::connect(socket_, address);
-    connected_ = error == 0 || error == EINPROGRESS;
-    is_tcp_ = connected_ && socket_api::is_tcp(socket_.fd());
+    int error = socket_api::connect(socket_, address);
+    connecting_ = error == EINPROGRESS;
+    is_tcp_ = (error == 0 || connecting_) && socket_api::is_tcp(socket_.fd());
+    if (error == 0 && is_tcp_)
+      error = refuse_itself();
+    connected_ = error == 0 || connecting_;
     return error;
   }
   bool shutdown_write() noexcept override {
@@ -49,7 +55,11 @@ public:
   }
   [[nodiscard]] bool half_closes() const noexcept final { return true; }
   void set_abort() noexcept override { socket_api::set_abort(socket_.fd()); }
-  [[nodiscard]] std::error_code get_fd_error() noexcept final { return socket_api::take_error(socket_.fd()); }
+  [[nodiscard]] std::error_code get_fd_error() noexcept final {
+    const std::error_code error = socket_api::take_error(socket_.fd());
+    const bool connected = std::exchange(connecting_, false) && is_tcp_ && !error;
+    return connected ? std::error_code{refuse_itself(), std::generic_category()} : error;
+  }
   void set_nodelay(bool value) noexcept final { socket_api::set_nodelay(socket_.fd(), value); }
   void set_keep_alive(const KeepAlive& keep_alive) noexcept final {
     socket_api::set_keep_alive(socket_.fd(), keep_alive);
@@ -84,8 +94,17 @@ protected:
   Socket socket_;
 
 private:
+  /// From the port that it connects to, a socket meets itself where nobody listens (RFC 9293, 3.5: both sides open).
+  int refuse_itself() noexcept {
+    if (!socket_api::is_its_own_peer(socket_.fd()))
+      return 0;
+    socket_api::set_abort(socket_.fd()); // whoever is to listen there shall not find the port in TIME_WAIT
+    return ECONNREFUSED;
+  }
+
   bool connected_;
   bool is_tcp_;
+  bool connecting_ = false; ///< get_fd_error() will tell
 };
 
 /// The transport over a socket that an Acceptor gave; with `context`, where that is one, over TLS.

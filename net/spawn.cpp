@@ -3,6 +3,8 @@
 // spawn.cpp
 #include "net/spawn.hpp"
 
+#include "net/regular_file.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
@@ -130,10 +132,11 @@ void check_arguments(const std::vector<std::string>& command, const SubprocessOp
 std::string describe_failure(const std::string& program, const std::string& folder) {
   struct stat status {};
   if (folder.empty())
-    return "cannot start \"" + program + '"';
+    return "cannot start " + quoted_path(program);
   if (stat(folder.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || access(folder.c_str(), X_OK) != 0)
-    return "cannot start \"" + program + "\": the working directory \"" + folder + "\" cannot be entered";
-  return "cannot start \"" + program + "\" in \"" + folder + '"';
+    return "cannot start " + quoted_path(program) + ": the working directory " + quoted_path(folder) +
+           " cannot be entered";
+  return "cannot start " + quoted_path(program) + " in " + quoted_path(folder);
 }
 
 } // namespace

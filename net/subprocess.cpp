@@ -5,6 +5,7 @@
 // A pidfd (pidfd_open(2)) becomes readable when the program ends. So no handler of SIGCHLD is needed, of which a process has
 // one only, and signals and waits can never meet another process that got the same id.
 #include "net/exit_status.hpp"
+#include "net/regular_file.hpp"
 #include "net/spawn.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/subprocess.hpp>
@@ -182,7 +183,7 @@ private:
 };
 
 CalledProcessError::CalledProcessError(const std::string& program, int returncode)
-    : std::runtime_error{'"' + program + "\" ended with " + describe_returncode(returncode)},
+    : std::runtime_error{quoted_path(program) + " ended with " + describe_returncode(returncode)},
       returncode_{returncode} {}
 
 Subprocess::Subprocess(EventLoop& loop, const std::vector<std::string>& command,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // tls_context.cpp: how options become an SSL_CTX, and how a server chooses by name and protocol.
+#include "net/regular_file.hpp"
 #include "net/tls_context_state.hpp"
+#include "net/tls_files.hpp"
 #include "net/tls_sessions.hpp"
 #include "net/tls_ticket_keys.hpp"
 #include <squall/net/log.hpp>
@@ -14,10 +16,8 @@
 
 #include <algorithm>
 #include <cctype>
-#include <filesystem>
 #include <limits>
 #include <optional>
-#include <system_error>
 
 namespace squall {
 
@@ -36,13 +36,14 @@ using KeyPtr = std::unique_ptr<EVP_PKEY, OpenSSLDelete<&EVP_PKEY_free>>;
 
 [[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument{"TLS: " + what}; }
 
-std::string quoted(const std::string& text) { return '"' + text + '"'; }
+std::string quoted(const std::string& text) { return quoted_path(text); }
 
 /// One thing that comes from a file or from memory.
 struct Source {
   const char* name; ///< "certificate"
   const std::string& file;
   const std::string& pem;
+  const TLSFiles& files;
 
   [[nodiscard]] bool given() const { return !file.empty() || !pem.empty(); }
   [[nodiscard]] std::string text() const {
@@ -51,12 +52,12 @@ struct Source {
   [[nodiscard]] BioPtr open() const {
     if (!file.empty() && !pem.empty())
       refuse(std::string{"both "} + name + "_file and " + name + "_pem are given: take one away");
-    if (pem.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+    const std::string& pem_text = file.empty() ? pem : files.text(file);
+    if (pem_text.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
       refuse(std::string{name} + "_pem is too large");
-    BioPtr bio{file.empty() ? BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size()))
-                            : BIO_new_file(file.c_str(), "r")};
+    BioPtr bio{BIO_new_mem_buf(pem_text.data(), static_cast<int>(pem_text.size()))};
     if (bio == nullptr)
-      fail("cannot open the " + text(), "check the path and who may read it");
+      throw std::bad_alloc{};
     return bio;
   }
 };
@@ -134,9 +135,9 @@ void use_key(SSL_CTX& ctx, const Source& source, const std::string& certificate,
          "give the key that the certificate was made for; that of the server comes first in a chain");
 }
 
-void use_own_certificate(SSL_CTX& ctx, const TLSOptions& options) {
-  const Source certificate{"certificate", options.certificate_file, options.certificate_pem};
-  const Source key{"key", options.key_file, options.key_pem};
+void use_own_certificate(SSL_CTX& ctx, const TLSOptions& options, const TLSFiles& files) {
+  const Source certificate{"certificate", options.certificate_file, options.certificate_pem, files};
+  const Source key{"key", options.key_file, options.key_pem, files};
   if (certificate.given() != key.given())
     refuse(certificate.given()
                ? "there is a certificate but no key: set key_file or key_pem"
@@ -164,28 +165,58 @@ void trust(SSL_CTX& ctx, const Source& source) {
     refuse("the " + source.text() + " has no certificate in PEM (-----BEGIN CERTIFICATE-----)");
 }
 
-void use_authorities(SSL_CTX& ctx, const TLSOptions& options) {
-  const Source authorities{"ca", options.ca_file, options.ca_pem};
+/// Trusts what lies in a directory, where OpenSSL would look only when somebody connects.
+/// @param must  all of it can be used
+void trust_directory(X509_STORE& store, const std::string& path, const TLSFiles& files, bool must) {
+  const std::string none;
+  for (const TLSFiles::Hashed& file : files.hashed(path)) {
+    const Source source{"ca", file.path, none, files};
+    const BioPtr bio = source.open();
+    try {
+      if (file.is_list)
+        while (const auto list = read_next<RevocationListPtr>(*bio, source, &PEM_read_bio_X509_CRL))
+          X509_STORE_add_crl(&store, list.get());
+      else
+        while (const auto authority = read_next<CertificatePtr>(*bio, source, &PEM_read_bio_X509_AUX))
+          X509_STORE_add_cert(&store, authority.get());
+    } catch (const TLSError&) {
+      if (must)
+        throw;
+    }
+  }
+}
+
+/// The same files as SSL_CTX_set_default_verify_paths(3), which reads most of them in the midst of handshakes.
+void trust_system(X509_STORE& store, const TLSFiles& files) {
+  if (!files.system_file().empty()) {
+    const std::string none;
+    const Source source{"ca", files.system_file(), none, files};
+    const BioPtr bio = source.open();
+    while (const auto authority = read_next<CertificatePtr>(*bio, source, &PEM_read_bio_X509_AUX))
+      X509_STORE_add_cert(&store, authority.get());
+  }
+  for (const std::string& directory : files.system_directories())
+    trust_directory(store, directory, files, false);
+}
+
+void use_authorities(SSL_CTX& ctx, const TLSOptions& options, const TLSFiles& files) {
+  const Source authorities{"ca", options.ca_file, options.ca_pem, files};
   const bool named = authorities.given() || !options.ca_directory.empty();
   const bool asks = options.client_certificates != ClientCertificates::none;
   if (asks && !named && !options.system_ca)
     refuse("client certificates are asked for, but nobody is trusted to sign them: set ca_file");
   if (authorities.given())
     trust(ctx, authorities);
-  if (!options.ca_directory.empty()) {
-    std::error_code ignored;
-    if (!std::filesystem::is_directory(options.ca_directory, ignored))
-      refuse("ca_directory " + quoted(options.ca_directory) + " is no directory");
-    if (SSL_CTX_load_verify_dir(&ctx, options.ca_directory.c_str()) != 1)
-      fail("cannot use the ca_directory " + quoted(options.ca_directory), "run `openssl rehash` on it");
-  }
-  if (options.system_ca || (!named && options.side == TLSSide::client && !options.insecure_skip_verification))
-    if (SSL_CTX_set_default_verify_paths(&ctx) != 1)
-      fail("cannot use the system's authorities", "install the package ca-certificates");
+  X509_STORE& store = *SSL_CTX_get_cert_store(&ctx);
+  if (!options.ca_directory.empty())
+    trust_directory(store, options.ca_directory, files, true);
+  if (trusts_system(options))
+    trust_system(store, files);
+  ERR_clear_error();
 }
 
-void use_revocation_lists(SSL_CTX& ctx, const TLSOptions& options) {
-  const Source lists{"crl", options.crl_file, options.crl_pem};
+void use_revocation_lists(SSL_CTX& ctx, const TLSOptions& options, const TLSFiles& files) {
+  const Source lists{"crl", options.crl_file, options.crl_pem, files};
   if (!lists.given())
     return;
   const bool verifies = options.side == TLSSide::server
@@ -362,7 +393,10 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
     if (!cache && SSL_CTX_set_num_tickets(&ctx, 0) != 1)
       fail("cannot turn tickets off", "this is a mistake of Squall");
   }
-  SSL_CTX_set_session_cache_mode(&ctx, cache ? SSL_SESS_CACHE_SERVER : SSL_SESS_CACHE_OFF);
+  // OpenSSL keeps sessions in the context that a connection began with, if that of its name has a cache at all.
+  SSL_CTX_set_session_cache_mode(&ctx, cache     ? SSL_SESS_CACHE_SERVER
+                                       : resumes ? SSL_SESS_CACHE_SERVER | SSL_SESS_CACHE_NO_INTERNAL
+                                                 : SSL_SESS_CACHE_OFF);
   if (cache)
     SSL_CTX_sess_set_cache_size(&ctx, static_cast<long>(std::min<std::size_t>(
                                           options.session_cache_size, std::numeric_limits<int>::max())));
@@ -447,8 +481,15 @@ std::string take_tls_reason() {
   return reason != nullptr ? reason : "OpenSSL gives no reason";
 }
 
-TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
+TLSContextState::TLSContextState(const TLSOptions& given, const TLSFiles* read_before) : options{given} {
   check(options);
+  for (std::string* path : {&options.certificate_file, &options.key_file, &options.ca_file,
+                            &options.ca_directory, &options.crl_file})
+    *path = absolute_path(*path);
+  TLSFiles read_now;
+  if (read_before == nullptr)
+    read_now.read(options);
+  const TLSFiles& files = read_before != nullptr ? *read_before : read_now;
   std::map<std::string, TLSContext> names;
   for (const auto& [name, context] : options.server_names)
     names.emplace(lower(name), context);
@@ -476,9 +517,9 @@ TLSContextState::TLSContextState(const TLSOptions& given) : options{given} {
   if (SSL_CTX_get_security_level(ctx.get()) < 2)
     SSL_CTX_set_security_level(ctx.get(), 2);
   use_groups(*ctx);
-  use_own_certificate(*ctx, options);
-  use_authorities(*ctx, options);
-  use_revocation_lists(*ctx, options);
+  use_own_certificate(*ctx, options, files);
+  use_authorities(*ctx, options, files);
+  use_revocation_lists(*ctx, options, files);
   use_protocols(*ctx, *this);
   use_resumption(*ctx, *this);
   const bool asks = options.client_certificates != ClientCertificates::none;
@@ -511,11 +552,17 @@ TLSContext::TLSContext(const TLSOptions& options)
     : state_{std::make_shared<const TLSContextState>(options)} {}
 
 TLSContext TLSContext::reload() const {
-  TLSOptions options = state_->options;
-  for (auto& [name, context] : options.server_names)
-    context = context.reload();
-  auto state = std::make_shared<TLSContextState>(options);
-  state->origin = state_->origin;
+  TLSFiles files;
+  files.read(*this);
+  return TLSContextState::reload(*this, files);
+}
+
+TLSContext TLSContextState::reload(const TLSContext& context, const TLSFiles& files) {
+  TLSOptions options = of(context).options;
+  for (auto& [name, of_name] : options.server_names)
+    of_name = reload(of_name, files);
+  auto state = std::make_shared<TLSContextState>(options, &files);
+  state->origin = of(context).origin;
   TLSContext reloaded;
   reloaded.state_ = std::move(state);
   return reloaded;

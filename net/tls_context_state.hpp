@@ -25,13 +25,18 @@ struct OpenSSLDelete {
   }
 };
 
+class TLSFiles;
 class TLSSessions;
 class TLSTicketKeys;
 
 struct TLSContextState {
-  explicit TLSContextState(const TLSOptions& options);
+  /// @param read_before  holds the files of `options`; nullptr: they are read now
+  explicit TLSContextState(const TLSOptions& options, const TLSFiles* read_before = nullptr);
   ~TLSContextState();
   static const TLSContextState& of(const TLSContext& context) noexcept { return *context.state_; }
+
+  /// TLSContext::reload with files that were read before, which waits for nothing.
+  static TLSContext reload(const TLSContext& context, const TLSFiles& files);
 
   /// The context of the name that a client asks for, this one for an unknown name, or nullptr to refuse it.
   [[nodiscard]] const TLSContextState* find(std::string_view server_name) const;

@@ -18,6 +18,8 @@ class TLSCategory : public std::error_category {
   const char* name() const noexcept override { return "tls"; }
   std::string message(int value) const override {
     const auto code = static_cast<unsigned long>(value);
+    if (code == ERR_PACK(ERR_LIB_SSL, 0, SSL_R_TOO_MANY_KEY_UPDATES)) // which OpenSSL itself never finds
+      return "too many records without data";
     if (ERR_GET_LIB(code) == 0) // a result of the verification, which has no library
       return X509_verify_cert_error_string(value);
     const char* reason = ERR_reason_error_string(code);
@@ -38,13 +40,43 @@ BioPtr make_memory() {
   return bio;
 }
 
+/// How many bytes at the start of `text`, which is UTF-8, are an order to a terminal and no text: the second set of control
+/// characters, ends of lines and paragraphs, and what changes the direction of writing.
+std::size_t order_size(std::string_view text) noexcept {
+  const auto in = [](char c, unsigned char first, unsigned char last) {
+    return static_cast<unsigned char>(c) >= first && static_cast<unsigned char>(c) <= last;
+  };
+  if (text.size() >= 2 && text[0] == '\xc2' && in(text[1], 0x80, 0x9f))
+    return 2;
+  if (text.size() < 3 || text[0] != '\xe2')
+    return 0;
+  const bool order = text[1] == '\x80'   ? in(text[2], 0x8e, 0x8f) || in(text[2], 0xa8, 0xae)
+                     : text[1] == '\x81' ? in(text[2], 0xa6, 0xa9)
+                                         : false;
+  return order ? 3 : 0;
+}
+
+/// As RFC 2253 has it; OpenSSL escapes the first set of control characters by itself.
 std::string name_of(const X509_NAME* name) {
   const BioPtr bio = make_memory();
   X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~static_cast<unsigned long>(ASN1_STRFLGS_ESC_MSB));
-  return text_of(*bio);
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string result;
+  std::size_t order = 0; // bytes that are left of one
+  const std::string text = text_of(*bio);
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    order = order > 0 ? order : order_size(std::string_view{text}.substr(i));
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (order > 0)
+      result.append("\\").append(1, digits[byte >> 4U]).append(1, digits[byte & 15U]);
+    else
+      result += text[i];
+    order -= order > 0 ? 1 : 0;
+  }
+  return result;
 }
 
-/// A certificate's name may hold anything: what is no plain text is written as "\x00".
+/// A name of a peer may hold anything: what is no plain text is written as "\x00".
 std::string escaped(std::string_view text) {
   constexpr std::string_view digits = "0123456789abcdef";
   std::string result;
@@ -122,7 +154,7 @@ TLSInfo tls_info_of(SSL* ssl) {
   info.version = SSL_get_version(ssl);
   info.cipher = SSL_get_cipher_name(ssl);
   if (const char* name = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name))
-    info.server_name = name;
+    info.server_name = escaped(name);
   const unsigned char* protocol = nullptr;
   unsigned int size = 0;
   SSL_get0_alpn_selected(ssl, &protocol, &size);

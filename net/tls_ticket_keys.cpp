@@ -30,9 +30,13 @@ bool set_mac(EVP_MAC_CTX* mac, TLSTicketKeys::Key& key) {
 TLSTicketKeys::TLSTicketKeys(std::chrono::seconds lifetime)
     : lifetime_{lifetime.count()}, period_{std::min(lifetime, longest_period).count()} {}
 
+std::int64_t TLSTicketKeys::now() noexcept {
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now()).time_since_epoch().count();
+}
+
 TLSTicketKeys::~TLSTicketKeys() { forget(keys_.size()); }
 
-std::optional<TLSTicketKeys::Key> TLSTicketKeys::current(std::time_t now) {
+std::optional<TLSTicketKeys::Key> TLSTicketKeys::current(std::int64_t now) {
   const std::lock_guard lock{mutex_};
   const auto is_over = [&](const Key& key) { return now - key.made >= period_ + lifetime_; };
   forget(static_cast<std::size_t>(std::find_if_not(keys_.begin(), keys_.end(), is_over) - keys_.begin()));
@@ -48,7 +52,7 @@ std::optional<TLSTicketKeys::Key> TLSTicketKeys::current(std::time_t now) {
   return keys_.back();
 }
 
-std::optional<TLSTicketKeys::Key> TLSTicketKeys::find(const unsigned char* name, std::time_t now) const {
+std::optional<TLSTicketKeys::Key> TLSTicketKeys::find(const unsigned char* name, std::int64_t now) const {
   const std::lock_guard lock{mutex_};
   for (const Key& key : keys_)
     if (std::equal(key.name.begin(), key.name.end(), name))
@@ -71,7 +75,7 @@ int TLSTicketKeys::use(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIP
   constexpr int good = 1;
   constexpr int renew = 2; // as good, and the client gets a new ticket
   auto& keys = *static_cast<TLSTicketKeys*>(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)));
-  const std::time_t now = std::time(nullptr);
+  const std::int64_t now = TLSTicketKeys::now();
   std::optional<Key> key;
   try {
     key = encrypts != 0 ? keys.current(now) : keys.find(name, now);

@@ -11,7 +11,7 @@
 #include "net/tls_context_state.hpp"
 
 #include <chrono>
-#include <ctime>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <optional>
@@ -24,8 +24,11 @@ public:
     std::array<unsigned char, 16> name{}; ///< which a ticket begins with
     std::array<unsigned char, 32> cipher{};
     std::array<unsigned char, 32> mac{};
-    std::time_t made = 0;
+    std::int64_t made = 0;
   };
+
+  /// In seconds, as each `now` below. Not the time of day: who sets that back would keep keys in use.
+  static std::int64_t now() noexcept;
 
   /// @param lifetime  of a session
   explicit TLSTicketKeys(std::chrono::seconds lifetime);
@@ -34,11 +37,11 @@ public:
   ~TLSTicketKeys();
 
   /// The key for tickets that are made at `now`; nothing when OpenSSL has no random numbers.
-  std::optional<Key> current(std::time_t now);
+  std::optional<Key> current(std::int64_t now);
   /// The key of a ticket that comes at `now`; nothing: it is unknown, or too old.
-  std::optional<Key> find(const unsigned char* name, std::time_t now) const;
+  std::optional<Key> find(const unsigned char* name, std::int64_t now) const;
   /// Tickets are made with `key` no longer: the client gets a new one.
-  [[nodiscard]] bool retired(const Key& key, std::time_t now) const noexcept {
+  [[nodiscard]] bool retired(const Key& key, std::int64_t now) const noexcept {
     return now - key.made >= period_;
   }
 
@@ -49,8 +52,8 @@ public:
 private:
   void forget(std::size_t count) noexcept;
 
-  const std::time_t lifetime_;
-  const std::time_t period_; ///< for which a key makes tickets
+  const std::int64_t lifetime_;
+  const std::int64_t period_; ///< for which a key makes tickets
   mutable std::mutex mutex_;
   std::deque<Key> keys_; ///< the oldest first
 };

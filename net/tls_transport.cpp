@@ -10,6 +10,7 @@
 #include "net/socket_transport.hpp"
 #include "net/tls_client_hello.hpp"
 #include "net/tls_context_state.hpp"
+#include "net/tls_idle_records.hpp"
 #include "net/tls_sessions.hpp"
 
 #include <openssl/bio.h>
@@ -32,6 +33,7 @@ constexpr std::size_t record_size = SSL3_RT_MAX_PLAIN_LENGTH; // RFC 8446, 5.1
 /// Bytes that one read may take from the socket beyond those that it was asked for. OpenSSL goes on until it has one of the
 /// application; a peer that sends records without any, or with one each, must not hold up the others of the loop.
 constexpr std::size_t overhead_of_a_read = record_size;
+constexpr auto record_flood = ERR_PACK(ERR_LIB_SSL, 0, SSL_R_TOO_MANY_KEY_UPDATES);
 constexpr std::size_t unbounded = std::numeric_limits<std::size_t>::max();
 
 using SslPtr = std::unique_ptr<SSL, OpenSSLDelete<&SSL_free>>;
@@ -44,8 +46,11 @@ struct ServerName {
 };
 
 /// A name of letters, digits, "-", "_" and "." (an IDN in its form "xn--…"; RFC 6125, 6.4.2) or an address. A dot at the
-/// end says that a name is complete and is no part of it in certificates.
+/// end says that a name is complete and is no part of it in certificates. The zone of an address ("fe80::1%eth0") means
+/// something on this machine only (RFC 4007, 11.2), and is in no certificate.
 ServerName parse_server_name(std::string text) {
+  if (text.find(':') != std::string::npos)
+    text.resize(std::min(text.find('%'), text.size()));
   const std::unique_ptr<ASN1_OCTET_STRING, OpenSSLDelete<&ASN1_OCTET_STRING_free>> address{
       text.find('\0') == std::string::npos ? a2i_IPADDRESS(text.c_str()) : nullptr};
   ERR_clear_error();
@@ -120,6 +125,9 @@ private:
   IoResult outcome(int returned, Doing doing) noexcept;
   IoResult failed(Doing doing) noexcept;
   void clear_errors() noexcept;
+  [[nodiscard]] bool protocol_was_offered() const noexcept;
+  static void on_message(int sent, int version, int type, const void* data, std::size_t size, SSL* ssl,
+                         void* self);
   IoResult write_record(const char* data, std::size_t size) noexcept;
   IoResult write_through_kernel(const IoSlice* pieces, std::size_t count) noexcept;
   bool send_close_notify() noexcept;
@@ -132,6 +140,7 @@ private:
       server_; ///< of a client: whom it asks for; from the handshake on, where sessions are kept: under what
   SslPtr ssl_;
   ClientHelloCheck client_hello_;  ///< of a server
+  TLSIdleRecords idle_records_;    ///< behind the handshake
   std::size_t budget_ = unbounded; ///< bytes that may be taken from the socket now
   std::size_t retry_size_ = 0; ///< of the record that OpenSSL holds: the next write must bring as many bytes
   /// The bytes of that record where the kernel encrypts: OpenSSL keeps a pointer to them.
@@ -223,6 +232,10 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   const IoResult result = skips ? IoResult::blocked() : self.receive(buffer, static_cast<std::size_t>(size));
   self.drained_ = result.status == IoResult::Status::done && result.drained;
   if (!self.handshaken_ && result.status == IoResult::Status::done && !self.admits(buffer, result.size)) {
+    // OpenSSL's own alert for a message that is too large for it. Nothing is encrypted yet, and it has nothing to send.
+    const std::array<unsigned char, 7> alert{SSL3_RT_ALERT,  3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_ILLEGAL_PARAMETER};
+    const IoSlice piece{alert.data(), alert.size()};
+    static_cast<void>(socket_api::send(self.fileno(), &piece, 1));
     ERR_raise(ERR_LIB_SSL, SSL_R_EXCESSIVE_MESSAGE_SIZE);
     return -1;
   }
@@ -316,7 +329,7 @@ bool TLSTransport::set_server_name(const std::string& server_hostname) {
   if (state().options.side == TLSSide::server || (server_hostname.empty() && !checks))
     return true;
   const ServerName name = parse_server_name(server_hostname);
-  server_ = name.text;
+  server_ = name.kind == ServerName::Kind::address ? server_hostname : name.text; // another zone is another server
   SSL* ssl = ssl_.get();
   ERR_clear_error();
   if (name.kind == ServerName::Kind::address) // no SNI for addresses: RFC 6066, 3
@@ -360,6 +373,11 @@ unsigned long take_error() noexcept {
 
 /// What a call that did not do its work says.
 IoResult TLSTransport::outcome(int returned, Doing doing) noexcept {
+  if (idle_records_.flooded()) {
+    broken_ = true;
+    ERR_clear_error();
+    return IoResult::failure(static_cast<int>(record_flood), CloseReason::tls_failed);
+  }
   switch (SSL_get_error(ssl_.get(), returned)) {
   case SSL_ERROR_WANT_READ:
     return doing == Doing::writing ? IoResult::across() : IoResult::blocked();
@@ -399,6 +417,24 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
   return result;
 }
 
+/// OpenSSL believes the server whatever protocol it names; RFC 7301, 3.1: one of those that were offered.
+bool TLSTransport::protocol_was_offered() const noexcept {
+  const unsigned char* data = nullptr;
+  unsigned int size = 0;
+  SSL_get0_alpn_selected(ssl_.get(), &data, &size);
+  const std::string_view chosen{reinterpret_cast<const char*>(data), size};
+  const auto& offered = state().options.alpn;
+  return size == 0 || std::find(offered.begin(), offered.end(), chosen) != offered.end();
+}
+
+/// The head of a record has come: what it costs is counted before it is decrypted. OpenSSL goes from one record to the next
+/// until it has bytes of the application, or is told that there are no more.
+void TLSTransport::on_message(int sent, int, int type, const void*, std::size_t, SSL* ssl, void* self) {
+  if (sent == 0 && type == SSL3_RT_HEADER &&
+      !static_cast<TLSTransport*>(self)->idle_records_.begin_record(&std::chrono::steady_clock::now))
+    SSL_set_shutdown(ssl, SSL_get_shutdown(ssl) | SSL_RECEIVED_SHUTDOWN);
+}
+
 IoResult TLSTransport::handshake() noexcept {
   if (handshaken_)
     return IoResult::moved(0);
@@ -414,7 +450,13 @@ IoResult TLSTransport::handshake() noexcept {
   const int done = SSL_do_handshake(ssl_.get());
   if (done != 1)
     return outcome(done, Doing::handshake);
+  if (!protocol_was_offered()) {
+    ERR_raise(ERR_LIB_SSL, SSL_R_BAD_EXTENSION);
+    return failed(Doing::handshake);
+  }
   handshaken_ = true;
+  SSL_set_msg_callback(ssl_.get(), &on_message);
+  SSL_set_msg_callback_arg(ssl_.get(), this);
   // What is read ahead would keep the kernel from decrypting; where it does not, that saves a recv(2) a record.
   if (SSL_get_read_ahead(ssl_.get()) == 0 && !BIO_get_ktls_recv(SSL_get_rbio(ssl_.get())))
     SSL_set_read_ahead(ssl_.get(), 1);
@@ -433,6 +475,7 @@ IoResult TLSTransport::read_from_fd(char* buffer, std::size_t size) noexcept {
     clear_errors();
     const int done = SSL_read_ex(ssl_.get(), buffer + total, size - total, &count);
     if (done == 1) {
+      idle_records_.gave_bytes();
       total += count;
       if (drained_ && SSL_has_pending(ssl_.get()) == 0) // asking OpenSSL would cost it a buffer
         return total < size ? IoResult::moved_all(total) : IoResult::moved(total);
@@ -579,6 +622,14 @@ void TLSTransport::close_fd() noexcept {
     budget_ = overhead_of_a_read;
     static_cast<void>(SSL_peek(ssl_.get(), &byte, 1));
     ERR_clear_error();
+  }
+  // An alert says why the handshake failed, and what the peer still sends must not reset it.
+  if (begun_ && !handshaken_ && broken_) {
+    socket_api::shutdown_write(fileno());
+    std::array<char, 4096> waste;
+    for (int times = 0; times < 16; ++times)
+      if (socket_api::receive(fileno(), waste.data(), waste.size()).status != IoResult::Status::done)
+        break;
   }
   SocketTransport::close_fd();
 }

@@ -4,7 +4,7 @@
 //
 // docs/configuration.md lists every key with its bounds. A configuration is taken whole or not at all: all
 // its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it. Certificates and
-// keys that it names are read with it.
+// keys that it names are read with it, relative paths from where the process is.
 //
 // Threads    Everything here may be called from any thread.
 // Ownership  Plain values.
@@ -36,7 +36,7 @@ struct ListenOptions {
   BindOptions bind;                  ///< the keys "family", "backlog" and "reuse_port" of the same object
   AcceptOptions
       accept; ///< the key "tls" of the same object, or else that of the document, and "proxy_protocol"
-  std::string unix_path;     ///< the key "unix": as bind_unix_socket takes it, with the backlog of `bind`
+  std::string unix_path;     ///< the key "unix", absolute where that fits: as bind_unix_socket takes it
   std::uint32_t mode = 0600; ///< of the file of `unix_path`
   std::string inherited;     ///< as select_inherited takes it
 };
@@ -100,7 +100,7 @@ TLSContext parse_tls_context(std::string_view json, TLSSide side,
                              const std::string& source = "TLS configuration");
 
 /// parse_config on a file, which names itself in what().
-/// @throws ConfigError also when the file cannot be read, with the failed call and the system's text for it.
+/// @throws ConfigError also when the file is no regular one, or cannot be read, with the reason.
 ServerConfig load_config(const std::string& path);
 
 } // namespace squall

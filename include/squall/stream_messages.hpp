@@ -146,8 +146,8 @@ struct StreamInfo {
 
 // -- to a listener
 
-/// Binds sockets as bind_sockets does, and accepts from them. The lookup of a host name holds up the listener's loop, and all
-/// connections on it: bind a name in a thread of your own, and send AddSockets.
+/// Binds sockets as bind_sockets does, and accepts from them. A host name is looked up by the default_resolver(), for 30 s at
+/// most; a Stop that comes meanwhile ends that, too. @error ListenerErrc::cannot_listen
 struct Listen {
   Listen() = default;
   explicit Listen(std::uint16_t port_, std::string address_ = {}, const BindOptions& options_ = {})
@@ -188,8 +188,8 @@ struct AddSocket {
 };
 
 /// Reads the certificates, keys and authorities of every context of TLS again (TLSContext::reload); connections that
-/// are accepted later get the new ones, those that are open keep theirs.
-/// @error ListenerErrc::cannot_reload: nothing has changed
+/// are accepted later get the new ones, those that are open keep theirs. A thread of its own reads the files.
+/// @error ListenerErrc::cannot_reload, also when they are not read in 10 s: nothing has changed
 struct ReloadTLS {
   friend bool operator==(const ReloadTLS&, const ReloadTLS&) = default;
 };

@@ -58,7 +58,8 @@ public:
   /// Replaces the options; before the first of the calls below. @throws std::logic_error after it
   void configure(const ServerOptions& options);
 
-  /// Binds as bind_sockets does and accepts at once; may be called repeatedly. @returns the bound addresses
+  /// Binds as bind_sockets does, which waits for the lookup of a host name, and accepts at once; may be called repeatedly.
+  /// @returns the bound addresses
   /// @throws std::system_error naming the address; std::invalid_argument; std::runtime_error for an `accept` that cannot be
   std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {},
                                const BindOptions& options = {},
@@ -122,6 +123,9 @@ public:
   [[nodiscard]] ListenerInfo info() const;
 
 private:
+  friend void run_until_terminated(TCPServer& server, const class ProcessSignals& signals,
+                                   std::chrono::milliseconds drain_timeout);
+  void begin_reload_tls(); ///< as reload_tls, without waiting; the log tells what came of it
   class Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <stdexcept>
 #include <string>
 #include <unistd.h>
@@ -47,6 +48,14 @@ TEST(SocketConfig, ReadsUnixSockets) {
   EXPECT_EQ(entry(R"({"unix": "@name", "backlog": 7})").bind.backlog, 7);
   EXPECT_EQ(entry(R"({"unix": "x", "mode": "0000"})").mode, 0U);
   EXPECT_EQ(entry(R"({"unix": "x", "mode": "0777"})").mode, 0777U);
+}
+
+TEST(SocketConfig, APathBeginsWhereTheProgramWasStarted) {
+  const std::filesystem::path here = std::filesystem::current_path();
+  EXPECT_EQ(entry(R"({"unix": "x.sock"})").unix_path, (here / "x.sock").string());
+  EXPECT_EQ(entry(R"({"unix": "@x.sock"})").unix_path, "@x.sock") << "a name, and no path";
+  const std::string longest(107, 'x');
+  EXPECT_EQ(entry(R"({"unix": ")" + longest + "\"}").unix_path, longest) << "the absolute one does not fit";
 }
 
 TEST(SocketConfig, RuleC8RefusesPathsThatCannotBe) {

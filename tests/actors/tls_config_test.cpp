@@ -55,6 +55,22 @@ TEST_F(TLSConfigTest, IsOfEveryEntryThatDoesNotSayOtherwise) {
   EXPECT_FALSE(config.listen[2].accept.tls == shared);
 }
 
+TEST_F(TLSConfigTest, ItsPathsBeginWhereTheProgramWasStarted) {
+  struct Back {
+    std::filesystem::path before = std::filesystem::current_path();
+    ~Back() { std::filesystem::current_path(before); }
+  } const back;
+  std::filesystem::current_path(std::filesystem::path{folder_.certificate()}.parent_path());
+  folder_.write("ca.pem", test_authority().certificate_pem());
+  folder_.write("crl.pem", testing_support::revocation_list(test_authority(), {}));
+  folder_.write("server.json", R"({"tls": {"certificate": "server.pem", "key": "server.key",
+    "ca_file": "ca.pem", "crl": "./crl.pem", "client_certificates": "request",
+    "server_names": {"name.example": {"certificate": "server.pem", "key": "server.key"}}}})");
+  const TLSContext context = load_config("server.json").listen.at(0).accept.tls;
+  std::filesystem::current_path("/");
+  EXPECT_NO_THROW(static_cast<void>(context.reload()));
+}
+
 TEST_F(TLSConfigTest, IsOfTheDefaultEntryToo) {
   const ServerConfig config = parse_config(R"({"tls": )" + tls() + '}');
   ASSERT_EQ(config.listen.size(), 1U);

@@ -79,6 +79,14 @@ class CommandLine:
             self.assert_refused("--config", path, saying=[path])
             self.assert_refused("--config", path, "--check", saying=[path])
 
+    def test_file_that_is_no_regular_one(self):
+        fifo = os.path.join(self.folder, "fifo")
+        os.mkfifo(fifo)  # nobody writes into it
+        certificates = self.config_file({"tls": {"certificate": fifo, "key": fifo}})
+        for path, why in (fifo, "is a FIFO"), (self.folder, "is a directory"), (certificates, "is a FIFO"):
+            self.assert_refused("--config", path, saying=[why])
+            self.assert_refused("--config", path, "--check", saying=[why])
+
     # -- checking a configuration --
 
     def test_check_of_a_valid_configuration(self):

@@ -128,6 +128,20 @@ class Running(unittest.TestCase):
             self.assert_echoes(before)
         self.assertEqual(self.events("tls_reload_failed"), [])
 
+    def test_hangup_with_a_fifo_keeps_the_old_one(self):
+        """Nobody writes into it: whoever opens it for reading would wait for ever."""
+        before = self.connect("first.example")
+        for name in "server.pem", "server.key":
+            kept = self.path("kept")
+            os.rename(self.path(name), kept)
+            os.mkfifo(self.path(name))
+            failed = self.hang_up("tls_reload_failed", 1 if name == "server.pem" else 2)
+            self.assertIn(name, failed)
+            self.assertIn("is a FIFO", failed)
+            self.assert_echoes(before)
+            self.assert_echoes(self.connect("first.example"))
+            os.rename(kept, self.path(name))
+
     def test_hangup_with_a_broken_pair_keeps_the_old_one(self):
         before = self.connect("first.example")
         shutil.copy(self.path("ca.pem"), self.path("old_ca.pem"))

@@ -250,6 +250,26 @@ TEST_F(TCPClientTest, ConnectsFromASourcePortAlone) {
   }
 }
 
+/// Both sides of a socket that connects to its own port open at once, and it is its own peer (RFC 9293, 3.5).
+TEST_F(TCPClientTest, ASocketThatMeetsItselfMeetsNobody) {
+  for (const std::string host : {"127.0.0.1", "::1"}) {
+    if (host == "::1" && !have_ipv6())
+      GTEST_SKIP() << "no IPv6 here";
+    ListeningSocket probe = bind_sockets(0, host).front();
+    ConnectOptions options;
+    options.source_port = probe.local_endpoint().port;
+    options.source_ip = host;
+    probe.close();
+    for (int times = 0; times < 2; ++times) { // nor does it leave the port in use
+      port = options.source_port;
+      const TestConnect& made = connect_to_end(host, options);
+      EXPECT_EQ(made.error(), (StreamError{StreamErrc::closed, CloseReason::transport_error,
+                                           std::make_error_code(std::errc::connection_refused)}));
+    }
+    EXPECT_NO_THROW(bind_sockets(options.source_port, host));
+  }
+}
+
 TEST_F(TCPClientTest, TellsThatASourceAddressIsNotOurs) {
   listen();
   ConnectOptions options;

@@ -117,6 +117,19 @@ TEST_F(TLSHandshake, TellsWhatWasAgreedOn) {
   EXPECT_FALSE(at_client.tls_info());
 }
 
+/// Whoever signs it: a name may be shown on a terminal.
+TEST_F(TLSHandshake, ShowsNamesWithoutOrdersToATerminal) {
+  const Identity named = issue({.common_name = "M\xc3\xbcnchen\n\x1b[2J\xc2\x9b\xe2\x80\xae,\xe2\x82\xac"});
+  auto [ours, theirs] = make_tcp_pair();
+  RawTLS peer{std::move(theirs), TLSSide::server, &named};
+  IOStream stream{loop, std::move(ours), TLSContext{insecure_tls_client_options()}};
+  TestWait done{stream, StreamEvent::handshaken};
+  ASSERT_TRUE(run_until([&] { return peer.shake() && done.answered(); }));
+  ASSERT_TRUE(stream.tls_info());
+  EXPECT_EQ(stream.tls_info()->peer_certificates.at(0).subject,
+            "CN=M\xc3\xbcnchen\\0A\\1B[2J\\C2\\9B\\E2\\80\\AE\\,\xe2\x82\xac");
+}
+
 TEST_F(TLSHandshake, WeakSpot31RefusesAClientThatOffersOtherProtocolsOnly) {
   TLSOptions options = server_options();
   options.alpn = {"h2"};

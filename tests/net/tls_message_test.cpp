@@ -2,6 +2,7 @@
 //
 // tls_message_test.cpp: messages of TLS that come between the bytes of the application, and where they come across them: new
 // keys, tickets.
+#include "net/tls_idle_records.hpp"
 #include "tests/net/tls_fixture.hpp"
 
 #include <numeric>
@@ -60,7 +61,7 @@ TEST_F(KeyUpdate, IsAnsweredBetweenTheBytes) {
   shake(both);
   std::string expected;
   TestRead read{both.stream, ReadUntil{"\n"}};
-  for (int i = 0; i < 50; ++i) {
+  for (int i = 0; i < max_idle_records; ++i) {
     ASSERT_EQ(SSL_key_update(both.peer->ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
     both.peer->send_some("x");
     static_cast<void>(both.stream.write(Bytes{"y"}));
@@ -70,9 +71,9 @@ TEST_F(KeyUpdate, IsAnsweredBetweenTheBytes) {
   both.peer->send_some("\n");
   ASSERT_TRUE(run_until([&] {
     both.peer->receive();
-    return read.answered() && both.peer->received.size() == 50;
+    return read.answered() && both.peer->received.size() == max_idle_records;
   }));
-  EXPECT_EQ(read.text(), std::string(50, 'x') + "\n");
+  EXPECT_EQ(read.text(), std::string(max_idle_records, 'x') + "\n");
 }
 
 TEST_F(KeyUpdate, WaitsForRoomAndGoesOnWhenThereIs) {

@@ -57,6 +57,15 @@ TEST_F(ServerNames, WeakSpot31ChooseTheCertificateAndWhoMayCome) {
   EXPECT_NE(asked(strict, "unknown.example"), "server");
 }
 
+/// A client's own bytes, which a log or a page shows.
+TEST_F(ServerNames, AreToldWithoutWhatIsNoPlainText) {
+  auto both = serve(server_context<TLSVersion::tls_1_3>());
+  SSL_set_tlsext_host_name(both.peer->ssl(), "a\n\x1b[2J\\\xff.example");
+  shake(both);
+  ASSERT_TRUE(both.stream.tls_info());
+  EXPECT_EQ(both.stream.tls_info()->server_name, R"(a\x0a\x1b[2J\x5c\xff.example)");
+}
+
 TEST_F(ServerNames, ATicketOfOneNameDoesNotOpenAnother) { // CVE-2025-23419
   const TLSContext server = context(UnknownServerName::use_default);
   for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
@@ -174,6 +183,36 @@ TEST_F(RuleC3, OneOfSixteenKibibytesIsServedAndALargerOneRefused) {
     auto both = serve(server);
     shake(both, client_hello(*both.peer, "a.open.example", ClientHelloCheck::most + 1), cut);
     EXPECT_EQ(both.stream.error(), too_large());
+  }
+}
+
+/// RFC 8446, 6: the peer is told, and what it has sent beyond that resets nothing.
+TEST_F(RuleC3, ItIsRefusedWithAnAlert) {
+  const std::string alert{"\x15\x03\x03\x00\x02\x02\x2f", 7}; // fatal, illegal_parameter
+  for (const auto* server :
+       {&server_context<TLSVersion::tls_1_2>(), &server_context<TLSVersion::tls_1_3>()}) {
+    for (const std::size_t size : {ClientHelloCheck::most + 1, std::size_t{40'000}}) {
+      auto both = serve(*server);
+      std::string hello = client_hello(*both.peer, "localhost", ClientHelloCheck::most);
+      hello[6] = '\0';
+      hello[7] = static_cast<char>(size >> 8U); // what the message declares
+      hello[8] = static_cast<char>(size);
+      const Socket& peer = both.peer->socket();
+      ASSERT_EQ(::send(peer.fd(), hello.data(), hello.size(), MSG_NOSIGNAL),
+                static_cast<ssize_t>(hello.size()));
+      ASSERT_TRUE(run_until([&] { return both.stream.closed(); }));
+      EXPECT_EQ(both.stream.error(), too_large());
+      std::string got;
+      ASSERT_TRUE(run_until([&] {
+        std::array<char, 64> some{};
+        const ssize_t count = ::recv(peer.fd(), some.data(), some.size(), MSG_DONTWAIT);
+        if (count > 0)
+          got.append(some.data(), static_cast<std::size_t>(count));
+        EXPECT_TRUE(count >= 0 || errno == EAGAIN) << errno;
+        return count == 0 || (count < 0 && errno != EAGAIN);
+      }));
+      EXPECT_EQ(got, alert);
+    }
   }
 }
 

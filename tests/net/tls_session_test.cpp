@@ -170,6 +170,23 @@ TEST_P(Resumption, WorksWithACacheOfTheServerInsteadOfTickets) {
   EXPECT_TRUE(resumes(cached, client));
 }
 
+/// The cache is that of the context that a connection begins with; the one of its name needs none.
+TEST_P(Resumption, WorksWithACacheBesideTheNames) {
+  for (const std::size_t size : {0U, 10U}) {
+    TLSOptions named = server_options(many_names());
+    named.session_tickets = false;
+    named.min_version = named.max_version = GetParam();
+    TLSOptions options = named;
+    options.session_cache_size = size;
+    options.server_names = {{"localhost", TLSContext{named}}};
+    const TLSContext cached{options};
+    EXPECT_FALSE(resumes(cached, client));
+    const bool kept = size > 0 && GetParam() == TLSVersion::tls_1_2;
+    EXPECT_EQ(resumes(cached, client), kept);
+    EXPECT_EQ(SSL_CTX_sess_number(TLSContextState::of(cached).ctx.get()) > 0, kept);
+  }
+}
+
 TEST_P(Resumption, IsOfferedOnlyOnceIfTheHandshakeFails) {
   EXPECT_FALSE(resumes(server, client));
   for (std::size_t left = sessions_of(client); left > 0; --left) {
@@ -278,9 +295,20 @@ TEST(TLSTicketKeysTest, AKeyMakesTicketsForADayAtMost) {
   EXPECT_FALSE(keys.find(first->name.data(), 8 * 24 * 3600));
 }
 
+TEST_P(Resumption, ItsKeysChangeByAClockThatNobodySets) {
+  const auto seconds = [] {
+    return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now()).time_since_epoch().count();
+  };
+  const std::int64_t before = seconds();
+  EXPECT_FALSE(resumes(server, client));
+  const auto key = TLSContextState::of(server).ticket_keys->current(before);
+  EXPECT_GE(key->made, before);
+  EXPECT_LE(key->made, seconds());
+}
+
 TEST_P(Resumption, OutlivesTheKeyOfItsTicketByItsLifetime) {
   TLSTicketKeys& keys = *TLSContextState::of(server).ticket_keys;
-  const std::time_t now = std::time(nullptr);
+  const std::int64_t now = TLSTicketKeys::now();
   EXPECT_FALSE(resumes(server, client));
   const auto before = keys.current(now);
   ASSERT_NE(keys.current(now + 7200)->name, before->name);

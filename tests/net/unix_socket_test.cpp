@@ -257,6 +257,36 @@ TEST_F(BindUnixSocket, TakesAbstractNames) {
   EXPECT_FALSE(exists(name));
 }
 
+/// A peer may bind its own end to any bytes, and a log or a page shows them.
+TEST_F(BindUnixSocket, APeersPathIsShownOnOneLineOfPlainText) {
+  const ListeningSocket listening = bind_unix_socket(path);
+  const std::string evil = folder + "/evil\n\x1b[2J\"\xff";
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  evil.copy(address.sun_path, sizeof address.sun_path - 1);
+  const Socket client{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ASSERT_EQ(::bind(client.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+  sockaddr_un server{};
+  server.sun_family = AF_UNIX;
+  path.copy(server.sun_path, sizeof server.sun_path - 1);
+  ASSERT_EQ(::connect(client.fd(), reinterpret_cast<const sockaddr*>(&server), sizeof server), 0);
+  const socket_api::Accepted accepted = socket_api::accept(listening.fd());
+  EXPECT_EQ(accepted.peer.address, evil) << "as it is";
+  EXPECT_EQ(to_string(accepted.peer), "unix:" + folder + R"(/evil\n\x1b[2J\"\xff)");
+  EXPECT_EQ(to_string(Endpoint{"a\nb", 1, AddressFamily::ipv4}), R"(a\nb:1)") << "no number, but to be told";
+  ::unlink(evil.c_str());
+}
+
+TEST_F(BindUnixSocket, ItsErrorsShowPathsAsPlainText) {
+  std::string text;
+  try {
+    bind_unix_socket(folder + "/no\nfolder/x");
+  } catch (const std::system_error& error) {
+    text = error.what();
+  }
+  EXPECT_NE(text.find(R"(/no\nfolder/x)"), std::string::npos) << text;
+}
+
 TEST_F(BindUnixSocket, RuleC8CutsNoPath) {
   const std::string fill(120, 'x');
   const auto with_size = [&](const std::string& begin, std::size_t size) {

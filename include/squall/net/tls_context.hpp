@@ -14,8 +14,8 @@
 // Threads    A context never changes, but for the sessions that it keeps, which it guards; any thread may use it. To
 //            change a certificate make a new context: connections keep the one they began with.
 // Ownership  TLSContext is a handle; copies share what is behind it.
-// Errors     The constructor throws TLSError for what OpenSSL refuses, with the file, its reason and what to do, and
-//            std::invalid_argument for options that contradict each other.
+// Errors     The constructor throws TLSError for a file that cannot be read or used, with the reason and what to do, and
+//            std::invalid_argument for options that contradict each other. Files are read then and by reload(), only so.
 #pragma once
 
 #include <chrono>
@@ -58,7 +58,7 @@ class TLSContext {
 public:
   TLSContext() noexcept = default; ///< none: only assignment, operator bool and == may be used
 
-  /// Reads the files and checks everything. @throws TLSError, std::invalid_argument
+  /// Reads the files, which may wait for a disk, and checks everything. @throws TLSError, std::invalid_argument
   explicit TLSContext(const struct TLSOptions& options);
 
   explicit operator bool() const noexcept { return state_ != nullptr; }
@@ -85,7 +85,7 @@ struct TLSOptions {
 
   // -- our own certificate: a server needs one; a client only where its server asks for it
 
-  std::string certificate_file; ///< PEM: ours first, then those that lead from it to a root
+  std::string certificate_file; ///< PEM: ours, then those that lead to a root. Paths begin where we are now
   std::string key_file;         ///< PEM
   std::string certificate_pem;  ///< the same in memory; at most one of each two
   std::string key_pem;
@@ -94,7 +94,7 @@ struct TLSOptions {
   // -- whom we trust: who signs the server's certificate, or those of clients
 
   std::string ca_file;      ///< PEM
-  std::string ca_directory; ///< as `openssl rehash` makes it
+  std::string ca_directory; ///< as `openssl rehash` makes it: files like "9d66eef0.0"; read with the other files
   std::string ca_pem;
   /// Trust the system's authorities besides those. A client that names none trusts the system's anyway.
   bool system_ca = false;

@@ -25,7 +25,7 @@ struct PeerCertificate {
 struct TLSInfo {
   std::string version;     ///< "TLSv1.3"
   std::string cipher;      ///< OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
-  std::string server_name; ///< that the client asked for (SNI, RFC 6066), as the client wrote it; or empty
+  std::string server_name; ///< that the client asked for (SNI, RFC 6066), what is no plain text as "\x00"; or empty
   std::string alpn;        ///< the protocol that was chosen (RFC 7301), or empty
   bool resumed = false;    ///< the handshake resumed a session of an earlier one, with the same context
   bool ktls_send = false;  ///< the kernel encrypts; see TLSOptions::ktls
@@ -37,8 +37,8 @@ struct TLSInfo {
   friend bool operator==(const TLSInfo&, const TLSInfo&) = default;
 };
 
-/// Errors of TLS: the values are OpenSSL's own, and message() is its reason, such as "certificate has expired",
-/// "hostname mismatch" or "tlsv1 alert unknown ca".
+/// Errors of TLS: the values are OpenSSL's own, and message() is its reason: "certificate has expired", "tlsv1 alert unknown
+/// ca"; SSL_R_TOO_MANY_KEY_UPDATES is "too many records without data", whichever they were.
 [[nodiscard]] const std::error_category& tls_category() noexcept;
 
 } // namespace squall
