@@ -192,9 +192,8 @@ void Listener::add_sockets(Reply reply, const std::vector<ListeningSocket>& sock
 
 void Listener::stop() {
   for (NameLookup& lookup : std::exchange(lookups_, {}))
-    lookup.reply.deliver(*this,
-                         make_error(ListenerErrc::cannot_listen,
-                                    "the listener was stopped while it looked the host name up"));
+    lookup.reply.deliver(*this, make_error(ListenerErrc::cannot_listen,
+                                           "the listener was stopped while it looked the host name up"));
   for (const auto& entry : entries_) {
     entry->acceptor.stop();
     ListeningSocket{entry->acceptor.socket()}.close();

@@ -130,9 +130,9 @@ private:
   std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
 
   std::list<NameLookup> lookups_;
-  std::unique_ptr<TLSReload> reload_;     ///< that is under way
-  std::vector<Reply> reloads_;            ///< who waits for it
-  std::vector<Reply> later_reloads_;      ///< who waits for the next one
+  std::unique_ptr<TLSReload> reload_;                  ///< that is under way
+  std::vector<Reply> reloads_;                         ///< who waits for it
+  std::vector<Reply> later_reloads_;                   ///< who waits for the next one
   Timer reload_timer_{[this] { reload_timed_out(); }}; ///< armed while somebody waits for it
 
   std::optional<TimePoint> pause_told_; ///< when the log was last told of a pause for want of descriptors

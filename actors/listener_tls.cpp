@@ -2,7 +2,6 @@
 //
 // listener_tls.cpp: how a listener gets other contexts of TLS.
 #include "actors/listener.hpp"
-
 #include "net/regular_file.hpp"
 #include <squall/net/log.hpp>
 

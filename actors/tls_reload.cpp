@@ -61,8 +61,8 @@ void TLSReload::State::tell(Outcome outcome) {
   reads = false;
   if (home != nullptr)
     home->post([state = shared_from_this(), shared] {
-      if (const auto done = std::exchange(state->done, nullptr)) // it may destroy the TLSReload
-        done(std::move(*shared));
+      if (const auto tell_of = std::exchange(state->done, nullptr)) // it may destroy the TLSReload
+        tell_of(std::move(*shared));
     });
 }
 

@@ -18,9 +18,7 @@ namespace squall {
 
 namespace {
 
-[[noreturn]] void fail(int error) {
-  throw UnreadableFile{std::generic_category().message(error), error};
-}
+[[noreturn]] void fail(int error) { throw UnreadableFile{std::generic_category().message(error), error}; }
 
 /// What else than a regular file it is; nullptr: nothing else.
 const char* other_kind(mode_t mode) noexcept {

@@ -66,8 +66,9 @@ Round bind_all(const std::vector<socket_api::BindAddress>& addresses, std::uint1
   return round;
 }
 
-std::vector<ListeningSocket> bind_to(const std::vector<socket_api::BindAddress>& addresses, std::uint16_t port,
-                                     const std::string& address, const BindOptions& options) {
+std::vector<ListeningSocket> bind_to(const std::vector<socket_api::BindAddress>& addresses,
+                                     std::uint16_t port, const std::string& address,
+                                     const BindOptions& options) {
   for (int choice = 1;; ++choice) {
     Round round = bind_all(addresses, port, address == "localhost", options);
     if (!round.sockets.empty())

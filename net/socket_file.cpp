@@ -23,7 +23,8 @@ namespace {
 
 [[noreturn]] void fail(int error, const std::string& path, const std::string& why = {}) {
   throw std::system_error{error, std::generic_category(),
-                          "cannot listen on " + to_string({path, 0, AddressFamily::unix_domain}) + (why.empty() ? why : " (" + why + ')')};
+                          "cannot listen on " + to_string({path, 0, AddressFamily::unix_domain}) +
+                              (why.empty() ? why : " (" + why + ')')};
 }
 
 /// Keeps other servers from looking at, and binding in, the directory of `path` while it lives. A server that must not
@@ -82,8 +83,8 @@ void SocketFile::check(const std::string& path, std::uint32_t mode) {
     refuse("its path has a NUL byte; an abstract name begins with '@' instead");
   const bool is_abstract = path.front() == '@';
   if (path.size() - (is_abstract ? 1 : 0) > most_path_bytes)
-    refuse("the path " + quoted_path(path) + " has " + std::to_string(path.size()) + " bytes, the system takes " +
-           std::to_string(most_path_bytes) +
+    refuse("the path " + quoted_path(path) + " has " + std::to_string(path.size()) +
+           " bytes, the system takes " + std::to_string(most_path_bytes) +
            ": choose a shorter one, or one relative to the working directory");
   if (mode > 0777)
     refuse("its mode has more than the permission bits 0777");

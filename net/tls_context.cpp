@@ -50,8 +50,6 @@ struct Source {
     return file.empty() ? std::string{name} + "_pem" : std::string{name} + " file " + quoted(file);
   }
   [[nodiscard]] BioPtr open() const {
-    if (!file.empty() && !pem.empty())
-      refuse(std::string{"both "} + name + "_file and " + name + "_pem are given: take one away");
     const std::string& pem_text = file.empty() ? pem : files.text(file);
     if (pem_text.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
       refuse(std::string{name} + "_pem is too large");
@@ -237,7 +235,19 @@ void use_revocation_lists(SSL_CTX& ctx, const TLSOptions& options, const TLSFile
   X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
 }
 
+void check_sources(const TLSOptions& options) {
+  const auto check = [](const std::string& name, const std::string& file, const std::string& pem) {
+    if (!file.empty() && !pem.empty())
+      refuse("both " + name + "_file and " + name + "_pem are given: take one away");
+  };
+  check("certificate", options.certificate_file, options.certificate_pem);
+  check("key", options.key_file, options.key_pem);
+  check("ca", options.ca_file, options.ca_pem);
+  check("crl", options.crl_file, options.crl_pem);
+}
+
 void check(const TLSOptions& options) {
+  check_sources(options);
   const bool server = options.side == TLSSide::server;
   if (server && (options.insecure_skip_verification || options.insecure_skip_name_check))
     refuse("insecure_skip_… are for clients; a server verifies what client_certificates says");

@@ -104,7 +104,8 @@ void TLSFiles::read_directory(const std::string& path, bool must) {
     before_(path);
   std::vector<Hashed> found;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry{path, error}; !error && entry != end(entry); entry.increment(error))
+  for (std::filesystem::directory_iterator entry{path, error}; !error && entry != end(entry);
+       entry.increment(error))
     if (const auto is_list = is_list_by_name(entry->path().filename().string()))
       found.push_back({entry->path().string(), *is_list});
   if (error && must)

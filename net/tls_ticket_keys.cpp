@@ -31,7 +31,9 @@ TLSTicketKeys::TLSTicketKeys(std::chrono::seconds lifetime)
     : lifetime_{lifetime.count()}, period_{std::min(lifetime, longest_period).count()} {}
 
 std::int64_t TLSTicketKeys::now() noexcept {
-  return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now()).time_since_epoch().count();
+  return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now())
+      .time_since_epoch()
+      .count();
 }
 
 TLSTicketKeys::~TLSTicketKeys() { forget(keys_.size()); }

@@ -150,6 +150,7 @@ private:
   int earlier_error_ = 0;        ///< in one that OpenSSL got over, such as of a close_notify that met a reset
   bool begun_ = false;           ///< OpenSSL has the descriptor
   bool handshaken_ = false;
+  bool refused_ = false;  ///< in the handshake, and the peer is told why by an alert
   bool broken_ = false;   ///< OpenSSL must not be called any more
   bool notified_ = false; ///< close_notify is sent, or must not be
   bool drained_ = false;  ///< the socket gave all it had
@@ -233,7 +234,8 @@ int TLSTransport::bio_read(BIO* bio, char* buffer, int size) {
   self.drained_ = result.status == IoResult::Status::done && result.drained;
   if (!self.handshaken_ && result.status == IoResult::Status::done && !self.admits(buffer, result.size)) {
     // OpenSSL's own alert for a message that is too large for it. Nothing is encrypted yet, and it has nothing to send.
-    const std::array<unsigned char, 7> alert{SSL3_RT_ALERT,  3, 3, 0, 2, SSL3_AL_FATAL, SSL_AD_ILLEGAL_PARAMETER};
+    const std::array<unsigned char, 7> alert{SSL3_RT_ALERT,           3, 3, 0, 2, SSL3_AL_FATAL,
+                                             SSL_AD_ILLEGAL_PARAMETER};
     const IoSlice piece{alert.data(), alert.size()};
     static_cast<void>(socket_api::send(self.fileno(), &piece, 1));
     ERR_raise(ERR_LIB_SSL, SSL_R_EXCESSIVE_MESSAGE_SIZE);
@@ -329,7 +331,8 @@ bool TLSTransport::set_server_name(const std::string& server_hostname) {
   if (state().options.side == TLSSide::server || (server_hostname.empty() && !checks))
     return true;
   const ServerName name = parse_server_name(server_hostname);
-  server_ = name.kind == ServerName::Kind::address ? server_hostname : name.text; // another zone is another server
+  server_ =
+      name.kind == ServerName::Kind::address ? server_hostname : name.text; // another zone is another server
   SSL* ssl = ssl_.get();
   ERR_clear_error();
   if (name.kind == ServerName::Kind::address) // no SNI for addresses: RFC 6066, 3
@@ -395,6 +398,7 @@ IoResult TLSTransport::outcome(int returned, Doing doing) noexcept {
 
 IoResult TLSTransport::failed(Doing doing) noexcept {
   broken_ = true;
+  refused_ = doing == Doing::handshake;
   const int error = std::exchange(error_, 0);
   unsigned long code = take_error();
   // What TLS refused, or was cut, is told to the peer by an alert, which may meet a reset: that is not why it failed.
@@ -609,6 +613,7 @@ bool TLSTransport::say_goodbye() noexcept {
 
 void TLSTransport::set_abort() noexcept {
   broken_ = true; // a reset is no orderly end
+  refused_ = false;
   SocketTransport::set_abort();
 }
 
@@ -623,8 +628,7 @@ void TLSTransport::close_fd() noexcept {
     static_cast<void>(SSL_peek(ssl_.get(), &byte, 1));
     ERR_clear_error();
   }
-  // An alert says why the handshake failed, and what the peer still sends must not reset it.
-  if (begun_ && !handshaken_ && broken_) {
+  if (refused_) { // what the peer has sent meanwhile must not reset the alert
     socket_api::shutdown_write(fileno());
     std::array<char, 4096> waste;
     for (int times = 0; times < 16; ++times)

@@ -186,8 +186,7 @@ TEST_F(BlockingCalls, AReloadThatTakesTooLongFailsAndTheNextIsToldWhy) {
     const auto outcome = take<Done>(*reload);
     ASSERT_FALSE(outcome);
     EXPECT_EQ(static_cast<ListenerErrc>(outcome.error.code()), ListenerErrc::cannot_reload);
-    EXPECT_EQ(error_text(outcome.error),
-              "reading \"" + folder_.certificate() + "\" takes longer than 10 s");
+    EXPECT_EQ(error_text(outcome.error), "reading \"" + folder_.certificate() + "\" takes longer than 10 s");
   }
   const auto refused = ask<Done>(listener_, ReloadTLS{});
   EXPECT_EQ(error_text(refused.error), "an earlier reload still waits for \"" + folder_.certificate() + '"');

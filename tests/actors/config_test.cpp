@@ -869,11 +869,9 @@ TEST_F(LoadConfig, SaysWhyAFileCannotBeRead) {
   EXPECT_EQ(what_of("/nowhere/squall.json"),
             "/nowhere/squall.json: found a file that cannot be read (No such "
             "file or directory), allowed: a readable file");
-  EXPECT_EQ(what_of("/"),
-            "/: found a file that cannot be read (is a directory), allowed: a readable file");
-  EXPECT_EQ(
-      what_of(""),
-      ": found a file that cannot be read (No such file or directory), allowed: a readable file");
+  EXPECT_EQ(what_of("/"), "/: found a file that cannot be read (is a directory), allowed: a readable file");
+  EXPECT_EQ(what_of(""),
+            ": found a file that cannot be read (No such file or directory), allowed: a readable file");
 }
 
 /// A FIFO would wait for its writer, a device would not end.
@@ -898,7 +896,8 @@ TEST_F(LoadConfig, ReadsFilesUpToOneMebibyteAndNoFurther) {
   EXPECT_EQ(what_of(path), "no problem");
   write("{}" + std::string(one_mib - 1, '\n'));
   EXPECT_EQ(what_of(path),
-            path + ": found a file that cannot be read (has more than 1048576 bytes), allowed: a readable file");
+            path +
+                ": found a file that cannot be read (has more than 1048576 bytes), allowed: a readable file");
 }
 
 TEST_F(LoadConfig, RefusesAnEmptyFile) {

@@ -284,21 +284,17 @@ TEST_F(RuleC21, AlsoOfAStreamThatTurnedToTLS) {
   }
 }
 
-/// Records that bring no byte, or one byte each, as fast as the connection takes them.
+/// Records of one byte each, as fast as the connection takes them.
 class TLSFairness : public TLSTest {
 protected:
-  /// What `make` has OpenSSL send, `count` times over.
-  static std::string records(RawTLS& peer, int count, const std::function<void(SSL*)>& make) {
+  /// `count` records with `data` each.
+  static std::string records(RawTLS& peer, int count, const std::string& data) {
     const MemoryBio memory{BIO_new(BIO_s_mem())};
     BIO_up_ref(memory.get());
     SSL_set0_wbio(peer.ssl(), memory.get());
     for (int i = 0; i < count; ++i)
-      make(peer.ssl());
+      SSL_write(peer.ssl(), data.data(), static_cast<int>(data.size()));
     return text_of(memory);
-  }
-  static void send_key_update(SSL* ssl) {
-    SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED);
-    SSL_do_handshake(ssl);
   }
   static int waiting(const Socket& socket) {
     int size = 0;
@@ -308,48 +304,44 @@ protected:
 };
 
 TEST_F(TLSFairness, AFloodOfRecordsTakesNoMoreThanItsShareOfATurn) {
-  const std::vector<std::function<void(SSL*)>> floods = {&send_key_update,
-                                                         [](SSL* ssl) { SSL_write(ssl, "x", 1); }};
-  for (const auto& flood : floods) {
-    auto [ours, theirs] = make_tcp_pair();
-    const Socket ours_too{::dup(ours.fd())};
-    ToClient both{IOStream{loop, std::move(ours), server_context<TLSVersion::tls_1_3>()},
-                  std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
-    shake(both);
-    std::string bytes = records(*both.peer, 12'000, flood);
-    TestRead read{both.stream, ReadUntil{"\n"}};
-    run_turns(loop, 2);
-    const auto fill = [&] {
-      const ssize_t sent = ::send(both.peer->socket().fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
-      bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
-    };
+  auto [ours, theirs] = make_tcp_pair();
+  const Socket ours_too{::dup(ours.fd())};
+  ToClient both{IOStream{loop, std::move(ours), server_context<TLSVersion::tls_1_3>()},
+                std::make_unique<RawTLS>(std::move(theirs), TLSSide::client)};
+  shake(both);
+  std::string bytes = records(*both.peer, 12'000, "x");
+  TestRead read{both.stream, ReadUntil{"\n"}};
+  run_turns(loop, 2);
+  const auto fill = [&] {
+    const ssize_t sent = ::send(both.peer->socket().fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
+  };
+  fill();
+  ASSERT_TRUE(run_until([&] {
+    const int before = waiting(ours_too);
+    loop.run_once();
+    const int taken = before - waiting(ours_too);
+    EXPECT_LE(taken, 128 * 1024) << "of " << before;
+    const bool more = !bytes.empty();
     fill();
-    ASSERT_TRUE(run_until([&] {
-      const int before = waiting(ours_too);
-      loop.run_once();
-      const int taken = before - waiting(ours_too);
-      EXPECT_LE(taken, 128 * 1024) << "of " << before;
-      const bool more = !bytes.empty();
-      fill();
-      return !more && waiting(ours_too) == 0;
-    }));
-    EXPECT_FALSE(both.stream.closed());
-    both.stream.cancel_read();
-  }
+    return !more && waiting(ours_too) == 0;
+  }));
+  EXPECT_FALSE(both.stream.closed());
+  both.stream.cancel_read();
 }
 
 TEST_F(TLSFairness, ReadsGoOnBehindAFlood) {
   auto both = serve(server_context<TLSVersion::tls_1_3>());
   shake(both);
-  std::string bytes = records(*both.peer, 4'000, &send_key_update);
-  bytes += records(*both.peer, 1, [](SSL* ssl) { SSL_write(ssl, "line\n", 5); });
+  std::string bytes = records(*both.peer, 4'000, "x");
+  bytes += records(*both.peer, 1, "line\n");
   TestRead read{both.stream, ReadUntil{"\n"}};
   ASSERT_TRUE(run_until([&] {
     const ssize_t sent = ::send(both.peer->socket().fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     bytes.erase(0, static_cast<std::size_t>(std::max<ssize_t>(sent, 0)));
     return read.answered();
   }));
-  EXPECT_EQ(read.text(), "line\n");
+  EXPECT_EQ(read.text(), std::string(4'000, 'x') + "line\n");
 }
 
 class KernelTLS : public TLSTest {};

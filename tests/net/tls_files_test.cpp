@@ -106,7 +106,8 @@ TEST_F(TLSFilesTest, RefusesWhatIsNoRegularFile) {
 TEST_F(TLSFilesTest, ShowsPathsWithoutWhatIsNoPlainText) {
   const std::string evil = (folder_ / "evil\n\x1b[2J.pem").string();
   TLSOptions options = tls_server_options(evil, evil);
-  EXPECT_NE(why_not(options).find(R"(evil\n\x1b[2J.pem": No such file)"), std::string::npos) << why_not(options);
+  EXPECT_NE(why_not(options).find(R"(evil\n\x1b[2J.pem": No such file)"), std::string::npos)
+      << why_not(options);
   write("evil\n\x1b[2J.pem", "no PEM");
   try {
     const TLSContext made{options};
@@ -146,7 +147,8 @@ TEST_F(TLSFilesTest, ReadsRelativePathsWhereTheProcessWas) {
 /// OpenSSL by itself would open its files in the midst of a handshake, and wait for a FIFO among them.
 TEST_F(TLSFilesTest, ReadsADirectoryOfAuthoritiesBeforeAnyHandshake) {
   make_directory("authorities");
-  const std::string file = write("authorities/" + hashed(test_authority()), test_authority().certificate_pem());
+  const std::string file =
+      write("authorities/" + hashed(test_authority()), test_authority().certificate_pem());
   fs::create_symlink("/nowhere", folder_ / "authorities/00000000.0"); // its file has gone
   write("authorities/README", "not named by a hash");
   make_fifo("authorities/not a hash.0");
@@ -224,7 +226,8 @@ TEST_F(TLSZone, IsNoPartOfTheNameOfAnAddress) {
     EXPECT_EQ(verify(server, name, client).reason, CloseReason::none) << name;
   EXPECT_EQ(verify(server, "fe80::2%1", client), tls_error(X509_V_ERR_IP_ADDRESS_MISMATCH));
   for (const char* name : {"127.0.0.1%1", "localhost%1", "%1", "::1:%"})
-    EXPECT_THROW(static_cast<void>(make_tls_transport(make_tcp_pair().first, client, name)), std::invalid_argument)
+    EXPECT_THROW(static_cast<void>(make_tls_transport(make_tcp_pair().first, client, name)),
+                 std::invalid_argument)
         << name;
 }
 

@@ -297,7 +297,9 @@ TEST(TLSTicketKeysTest, AKeyMakesTicketsForADayAtMost) {
 
 TEST_P(Resumption, ItsKeysChangeByAClockThatNobodySets) {
   const auto seconds = [] {
-    return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now()).time_since_epoch().count();
+    return std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now())
+        .time_since_epoch()
+        .count();
   };
   const std::int64_t before = seconds();
   EXPECT_FALSE(resumes(server, client));

@@ -93,8 +93,9 @@ struct TLSOptions {
 
   // -- whom we trust: who signs the server's certificate, or those of clients
 
-  std::string ca_file;      ///< PEM
-  std::string ca_directory; ///< as `openssl rehash` makes it: files like "9d66eef0.0"; read with the other files
+  std::string ca_file; ///< PEM
+  std::string
+      ca_directory; ///< as `openssl rehash` makes it: files like "9d66eef0.0"; read with the other files
   std::string ca_pem;
   /// Trust the system's authorities besides those. A client that names none trusts the system's anyway.
   bool system_ca = false;

@@ -23,12 +23,13 @@ struct PeerCertificate {
 };
 
 struct TLSInfo {
-  std::string version;     ///< "TLSv1.3"
-  std::string cipher;      ///< OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
-  std::string server_name; ///< that the client asked for (SNI, RFC 6066), what is no plain text as "\x00"; or empty
-  std::string alpn;        ///< the protocol that was chosen (RFC 7301), or empty
-  bool resumed = false;    ///< the handshake resumed a session of an earlier one, with the same context
-  bool ktls_send = false;  ///< the kernel encrypts; see TLSOptions::ktls
+  std::string version; ///< "TLSv1.3"
+  std::string cipher;  ///< OpenSSL's name: "TLS_AES_128_GCM_SHA256", "ECDHE-RSA-AES128-GCM-SHA256"
+  std::string
+      server_name;  ///< that the client asked for (SNI, RFC 6066), what is no plain text as "\x00"; or empty
+  std::string alpn; ///< the protocol that was chosen (RFC 7301), or empty
+  bool resumed = false;   ///< the handshake resumed a session of an earlier one, with the same context
+  bool ktls_send = false; ///< the kernel encrypts; see TLSOptions::ktls
   bool ktls_receive = false;
   /// What the peer sent: its own certificate first. Empty where it sent none, which a context that verifies allows to
   /// clients only. It was verified, unless the context does not verify.
