@@ -213,10 +213,14 @@ TEST_F(BlockingCalls, AFifoInThePlaceOfACertificateFailsTheReload) {
 
 /// SIGTERM while a reload of SIGHUP waits for a file.
 TEST_F(BlockingCalls, AServerObjectEndsWhileItReloads) {
-  const TLSContext context{tls_server_options(folder_.certificate(), folder_.key())};
-  TCPServer server{Handler{echo}, {.io_threads = 1, .accept = {context}}};
-  const Endpoint endpoint = server.listen(0, "127.0.0.1").front();
-  std::thread running{[&] { EXPECT_EQ(server.run(), 0); }};
+  std::promise<Endpoint> listens;
+  std::thread running{[&] {
+    const TLSContext context{tls_server_options(folder_.certificate(), folder_.key())};
+    TCPServer server{Handler{echo}, {.io_threads = 1, .accept = {context}}};
+    listens.set_value(server.listen(0, "127.0.0.1").front());
+    EXPECT_EQ(server.run(), 0);
+  }};
+  const Endpoint endpoint = listens.get_future().get();
   wait_until([] {
     struct sigaction now {};
     return ::sigaction(SIGHUP, nullptr, &now) == 0 && now.sa_handler != SIG_DFL;
