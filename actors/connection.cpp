@@ -408,10 +408,14 @@ void Connection::close_if_idle() {
 void Connection::end_drain() {
   if (ended())
     return;
-  if (!stream_.closed() || stream_.kept_until_closed() != nullptr) // else it was finished but for its handler
-    ++open_.listener()->cut_draining;
   const caf::strong_actor_ptr keep = strong_ref();
+  const auto listener = open_.listener();
+  const auto place = stream_.kept_until_closed();             // until it is counted
+  const bool finished = stream_.closed() && place == nullptr; // but for its handler
+  const IOStream stream = stream_;
   stream_.abort();
+  if (!finished && stream.error().reason == CloseReason::aborted) // else it waited for the peer's end only
+    ++listener->cut_draining;
   if (!ended())
     quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}}));
 }

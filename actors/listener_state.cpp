@@ -61,13 +61,17 @@ void ListenerState::cut_lingering(const EventLoop& loop) {
       if (place->loop != &loop)
         continue;
       cut.push_back(place->stream);
-      ++cut_draining;
       if (!place->ended_draining)
         ++ended_draining;
     }
   }
-  for (IOStream& stream : cut)
+  for (IOStream& stream : cut) {
+    const auto place = stream.kept_until_closed(); // until it is counted
     stream.abort();
+    if (stream.error().reason ==
+        CloseReason::aborted) // else everything was sent, and it waited for the peer's end only
+      ++cut_draining;
+  }
 }
 
 bool ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {

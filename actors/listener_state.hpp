@@ -46,7 +46,7 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
 
   /// The actor of the connection that has `place` has ended, its closed stream still sends; on the stream's loop.
   void linger(const std::shared_ptr<Place>& place, const IOStream& stream);
-  /// Aborts those that linger on `loop`, on its thread, and counts them as cut.
+  /// Aborts those that linger on `loop`, on its thread, and counts those that still sent as cut.
   void cut_lingering(const EventLoop& loop);
 
 private:

@@ -5,6 +5,7 @@
 #include "net/stream_share.hpp"
 #include <squall/net/log.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <new>
@@ -12,6 +13,21 @@
 namespace squall {
 
 namespace {
+
+/// What a stream takes and drops after its own end, at most: what the peer can have handed to its system before it sees that
+/// end. With the defaults of Linux these are 4 MiB that it has sent and 6 MiB that wait here (tcp_wmem, tcp_rmem; tcp(7)).
+constexpr std::size_t most_discarded = 16 * 1024 * 1024;
+
+/// How long the peer may send nothing after our end until it is waited for no more: a lost segment comes again within
+/// that (RFC 6298, 2.1).
+constexpr std::chrono::seconds quiet_time{2};
+
+/// Whether a close for this reason takes what still comes until the peer's end. Others break the connection, or leave
+/// nothing to wait for, as the close of a stream that has written nothing does.
+bool is_orderly(CloseReason reason, bool wrote) noexcept {
+  return (reason == CloseReason::local_close && wrote) || reason == CloseReason::handler_ended ||
+         reason == CloseReason::handler_failed || reason == CloseReason::draining;
+}
 
 /// Errors that say no more than that the connection is gone.
 bool is_reset(int error) noexcept {
@@ -41,12 +57,16 @@ std::optional<StreamError> StreamCore::close_after_flush(Duration deadline, std:
 void StreamCore::abort() {
   check_thread();
   const Guard guard{*this};
-  if (transport_ != nullptr)
+  const bool drops = !closed_ || !unsent_.empty();
+  if (drops && transport_ != nullptr)
     transport_->set_abort();
-  if (closed_)
-    end_linger(CloseReason::aborted);
-  else
+  if (!closed_) {
     close(CloseReason::aborted, {});
+  } else {
+    if (drops && lingering_)
+      reason_ = CloseReason::aborted;
+    end_linger(CloseReason::aborted);
+  }
 }
 
 /// Closes the transport, or leaves it to the answered bytes. The pending read, if any, is the caller's to
@@ -73,9 +93,15 @@ void StreamCore::shut(CloseReason reason, std::error_code real_error, Timeout fl
     send_unsent(flush_for ? bytes_per_turn : most_at_close); // no later turn would send the rest
   const bool owes = flush_for || (reason != CloseReason::shutting_down && answered_ > unsent_.begin());
   const bool nothing_left = reason == CloseReason::peer_closed && unsent_.empty();
+  const bool wrote = flush_for.has_value() || unsent_.begin() > 0 || answered_ > 0;
+  awaits_end_ =
+      is_orderly(reason, wrote) && !read_ended_ && transport_ != nullptr && transport_->half_closes();
+  const bool waits = awaits_end_ && link_ == LinkState::connected;
   const bool goodbye_waits =
-      !broken && reason != CloseReason::shutting_down && unsent_.empty() && !say_goodbye();
-  const bool lingers = (owes && !nothing_left) || goodbye_waits;
+      !broken && !waits && reason != CloseReason::shutting_down && unsent_.empty() && !say_goodbye();
+  const bool lingers = (owes && !nothing_left) || waits || goodbye_waits;
+  if (reason == CloseReason::shutting_down)
+    end_in_this_turn();
   if (!broken && lingers && transport_ != nullptr && link_ != LinkState::unconnected)
     begin_linger(flush_for);
   else
@@ -111,7 +137,7 @@ void StreamCore::fail(const IoResult& result, const char* what) {
   shut(reason, code);
 }
 
-/// Keeps the transport to send what was answered, or, with `flush_for`, everything.
+/// Keeps the transport to send what was answered, or, with `flush_for`, everything, and for the peer's end.
 void StreamCore::begin_linger(Timeout flush_for) {
   if (!flush_for) {
     dropped_ = !unsent_.empty() && unsent_.end() > answered_;
@@ -119,23 +145,40 @@ void StreamCore::begin_linger(Timeout flush_for) {
   }
   count_memory();
   const Duration time = flush_for.value_or(options_->linger_timeout);
-  if (time <= Duration::zero()) {
-    if (flush_for)
+  linger_until_ = loop_.now() + time;
+  if (time > Duration::zero())
+    linger_timer_.reset(new (std::nothrow) Timer{[this] { check_linger(); }});
+  if (linger_timer_ == nullptr || !arm_linger_timer(linger_until_)) {
+    if (flush_for && time <= Duration::zero())
       cut_flush(CloseReason::timed_out);
-    release_transport();
-    return;
-  }
-  try {
-    linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
-    linger_timer_->start_after(loop_, time);
-  } catch (const std::bad_alloc&) { // a close comes to its end, with memory or without
-    release_transport();
+    release_transport(); // a close comes to its end, with memory or without
     return;
   }
   lingering_ = true;
   ref();
   if (flushing_)
     loop_.at_end_of_turn(flush_task_); // which answers, and goes on when everything is sent already
+  else if (unsent_.empty() && awaits_end_)
+    everything_sent();
+}
+
+/// @returns false when there is no memory for it
+bool StreamCore::arm_linger_timer(TimePoint when) noexcept {
+  try {
+    linger_timer_->start(loop_, when);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+/// The timer rings: the time is over, or the peer has sent nothing for long.
+void StreamCore::check_linger() noexcept {
+  const Guard guard{*this};
+  const TimePoint quiet = write_ended_ ? last_activity_ + quiet_time : linger_until_;
+  const TimePoint next = std::min(linger_until_, quiet);
+  if (next <= loop_.now() || !arm_linger_timer(next))
+    end_linger(CloseReason::timed_out);
 }
 
 /// A close_after_flush is cut short; its writes fail with why.
@@ -144,21 +187,26 @@ void StreamCore::cut_flush(CloseReason why) noexcept {
     reason_ = why;
 }
 
-/// Everything is sent, or the connection broke. After a close_after_flush the peer may still send, and
-/// closing now would answer that with a reset, which can overtake what it has not read: our side ends, and
-/// what comes is thrown away until the peer ends its own side, or the deadline comes.
-void StreamCore::linger_over() noexcept {
-  if (!flushing_ || transport_ == nullptr || link_ == LinkState::handshaking) {
+/// Everything is sent, or the connection broke. After an orderly close the peer may still send, and closing now would
+/// answer that with a reset, which can overtake what it has not read (RFC 2525, 2.17; RFC 9112, 9.6): our side ends, and
+/// what comes is thrown away until the peer ends its own side.
+void StreamCore::everything_sent() noexcept {
+  if (!awaits_end_ || input_over_ || transport_ == nullptr || link_ != LinkState::connected) {
     if (say_goodbye())
       end_linger(reason_);
     return;
   }
+  if (dropped_)
+    transport_->withhold_goodbye();
   if (!write_ended_ && !transport_->shutdown_write()) {
     blocked_ = true;
     return;
   }
   write_ended_ = true;
-  discard_input();
+  last_activity_ = loop_.turn_time();
+  check_linger();
+  if (lingering_)
+    discard_input();
 }
 
 /// @returns false when the transport could not yet: then it goes on when that is writable
@@ -169,25 +217,64 @@ bool StreamCore::say_goodbye() noexcept {
   return false;
 }
 
-void StreamCore::discard_input() {
-  if (transport_ == nullptr) {
-    end_linger(reason_);
-    return;
-  }
-  std::array<char, 4096> waste;
-  for (std::size_t discarded = 0; discarded < bytes_per_turn;) {
-    const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
-    if (result.yields)
-      break;
-    if (result.status == IoResult::Status::would_block || result.status == IoResult::Status::crossed)
+/// Takes what comes, and drops it: also before everything is sent, since a peer that has not sent all of its own may not
+/// read before.
+void StreamCore::discard_input() noexcept {
+  std::array<char, 16 * 1024> waste;
+  std::size_t in_this_turn = 0;
+  while (transport_ != nullptr && link_ == LinkState::connected && readable_ && !input_over_ &&
+         discarded_ < most_discarded) {
+    if (in_this_turn >= bytes_per_turn) {
+      loop_.defer(deferred_task_);
       return;
-    if (result.status != IoResult::Status::done) {
+    }
+    const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
+    if (result.yields) {
+      loop_.defer(deferred_task_);
+      return;
+    }
+    discarded_ += result.size;
+    in_this_turn += result.size;
+    switch (result.status) {
+    case IoResult::Status::done:
+      last_activity_ = loop_.turn_time();
+      readable_ = !result.drained || hang_up_ || urgent_;
+      break;
+    case IoResult::Status::crossed:
+      read_crossed_ = true;
+      readable_ = false;
+      break;
+    case IoResult::Status::would_block:
+      readable_ = hang_up_ = false;
+      break;
+    case IoResult::Status::end:
+      input_over_ = true;
+      break;
+    case IoResult::Status::failed:
+      if (!unsent_.empty())
+        fail(result, "receive");
       end_linger(reason_);
       return;
     }
-    discarded += result.size;
   }
-  loop_.defer(deferred_task_);
+  if ((input_over_ || discarded_ >= most_discarded) && write_ended_ && unsent_.empty())
+    end_linger(reason_);
+}
+
+/// No later turn will send, or take what comes: our side ends, and what is there is taken, so that no reset follows for it.
+void StreamCore::end_in_this_turn() noexcept {
+  if (transport_ == nullptr || link_ != LinkState::connected || !transport_->half_closes())
+    return;
+  if (!unsent_.empty())
+    transport_->withhold_goodbye();
+  static_cast<void>(transport_->shutdown_write());
+  std::array<char, 16 * 1024> waste;
+  for (std::size_t taken = 0; taken < bytes_per_turn;) {
+    const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
+    if (result.status != IoResult::Status::done)
+      return;
+    taken += result.size;
+  }
 }
 
 void StreamCore::check_idle() {

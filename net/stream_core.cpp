@@ -62,6 +62,13 @@ void StreamCore::deref() noexcept {
     close(CloseReason::local_close, {});
   if (--references_ == 0)
     delete this;
+  else if (references_ == 1 && lingering_) // which holds it: nobody can read any more
+    drop_unread();
+}
+
+void StreamCore::drop_unread() noexcept {
+  static_cast<void>(unread_.take(unread_.size()));
+  count_memory();
 }
 
 // -- readiness
@@ -103,7 +110,7 @@ void StreamCore::go_on() {
     continue_read();
   else if (hang_up_ && !closed_)
     notice_end();
-  if (flushing_ && unsent_.empty())
+  if (lingering_ && awaits_end_)
     discard_input();
 }
 
@@ -132,6 +139,8 @@ void StreamCore::die_on_wrong_thread() noexcept {
 void StreamCore::on_loop_end() noexcept {
   const Guard guard{*this};
   shut(CloseReason::shutting_down, {}); // the loop runs the deferred task before it goes
+  if (lingering_)
+    end_in_this_turn();
   end_linger(CloseReason::shutting_down);
 }
 

@@ -80,20 +80,22 @@ public:
   void set_keep_alive(const KeepAlive& keep_alive);
 
   [[nodiscard]] bool connected() const noexcept { return link_ == LinkState::connected && !closed_; }
+  /// A closed stream tells nothing of its connection, though that may end later.
+  [[nodiscard]] bool shows_peer() const noexcept { return transport_ != nullptr && !closed_; }
   [[nodiscard]] bool writable() const noexcept { return !paused_ && !closed_; }
   [[nodiscard]] std::uint64_t bytes_received() const noexcept { return bytes_received_; }
   [[nodiscard]] std::uint64_t bytes_sent() const noexcept { return unsent_.begin(); }
   [[nodiscard]] Endpoint local_endpoint() const {
-    return transport_ ? transport_->local_endpoint() : Endpoint{};
+    return shows_peer() ? transport_->local_endpoint() : Endpoint{};
   }
   [[nodiscard]] Endpoint peer_endpoint() const {
-    return transport_ ? transport_->peer_endpoint() : Endpoint{};
+    return shows_peer() ? transport_->peer_endpoint() : Endpoint{};
   }
   [[nodiscard]] std::optional<PeerCredentials> peer_credentials() const noexcept {
-    return transport_ ? transport_->peer_credentials() : std::nullopt;
+    return shows_peer() ? transport_->peer_credentials() : std::nullopt;
   }
   [[nodiscard]] std::optional<TLSInfo> tls_info() const {
-    return transport_ ? transport_->tls_info() : std::nullopt;
+    return shows_peer() ? transport_->tls_info() : std::nullopt;
   }
   [[nodiscard]] bool draining() const noexcept { return draining_; }
   [[nodiscard]] TimePoint last_activity() const noexcept { return last_activity_; }
@@ -182,6 +184,7 @@ private:
   void receive_into(ReadInto& into);
   void received(const IoResult& result);
   void after_read() noexcept;
+  void drop_unread() noexcept;
   void notice_end();
   void end_input();
   bool spend_operation() noexcept;
@@ -230,10 +233,13 @@ private:
   }
   void begin_linger(Timeout flush_for);
   void end_linger(CloseReason why) noexcept;
-  void linger_over() noexcept;
+  void everything_sent() noexcept;
+  void check_linger() noexcept;
+  bool arm_linger_timer(TimePoint when) noexcept;
   bool say_goodbye() noexcept;
   void cut_flush(CloseReason why) noexcept;
-  void discard_input();
+  void discard_input() noexcept;
+  void end_in_this_turn() noexcept;
   void check_idle();
   void release_transport() noexcept;
   void finish_close();
@@ -267,6 +273,8 @@ private:
   std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
+  TimePoint linger_until_{};
+  std::size_t discarded_ = 0;            ///< bytes that came while it lingers
   std::unique_ptr<Handshake> handshake_; ///< while there is one
   std::unique_ptr<Memory> memory_;       ///< only with a memory_budget
   Task<&StreamCore::run_deferred> deferred_task_{*this};
@@ -279,7 +287,9 @@ private:
   bool started_closed_ = false; ///< the read began after the close
   bool closed_ = false;
   bool finished_ = false;   ///< the close is over: writers and close callback were told
-  bool lingering_ = false;  ///< closed, but there are bytes to send
+  bool lingering_ = false;  ///< closed, but there are bytes to send, or the peer's end is to come
+  bool awaits_end_ = false; ///< closed in an orderly way: it takes what comes until the peer's end
+  bool input_over_ = false; ///< which has come
   bool dropped_ = false;    ///< the close dropped bytes that were to be sent
   bool flushing_ = false;   ///< it lingers for close_after_flush: the close is over when the lingering is
   bool read_ended_ = false; ///< with half_close: the peer ended its side

@@ -232,7 +232,7 @@ void StreamCore::flush() {
   end_own_side();
   answer_writes();
   if (lingering_ && (unsent_.empty() || transport_ == nullptr))
-    linger_over();
+    everything_sent();
 }
 
 void StreamCore::send_unsent(std::size_t most) {

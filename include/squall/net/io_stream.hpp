@@ -297,14 +297,14 @@ public:
 
   // -- closing
 
-  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is
-  /// unread. All are answered from the loop: the read, then the writes, then the close callback. Unsent
-  /// bytes that the system does not take now are dropped, unless their write was answered already. Calling it
-  /// on a closed stream does nothing.
+  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread. All are
+  /// answered from the loop: the read, then the writes, then the close callback. Unsent bytes that the system does not take
+  /// now are dropped, unless their write was answered already. So that these arrive, what still comes is taken until the
+  /// peer's end (StreamOptions::linger_timeout), while the stream is closed. Calling it on a closed stream does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
 
   /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a
-  /// closed stream it ends what still lingers.
+  /// closed stream it ends what still lingers, with a reset (and that reason) where bytes are dropped.
   void abort();
 
   /// `callback` runs once, from the loop, when the peer has ended its side (StreamOptions::half_close;
