@@ -144,6 +144,15 @@ public:
   }
 
   [[nodiscard]] bool wanted() const noexcept { return id_.is_request() && requester_ != nullptr; }
+  /// Nothing would hear the answer to `message`: it was sent, not requested, and by no composed actor.
+  [[nodiscard]] static bool never_wanted(const caf::mailbox_element& message) noexcept {
+    return message.mid.is_async() && message.stages.empty();
+  }
+
+  /// Who asked has ended: nobody takes the answer.
+  [[nodiscard]] bool requester_ended() const noexcept {
+    return requester_ != nullptr && requester_->get()->getf(caf::abstract_actor::is_cleaned_up_flag);
+  }
 
   /// Answers; a message that asked for no answer gets none.
   template <class... Ts>

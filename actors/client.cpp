@@ -5,7 +5,7 @@
 
 #include "actors/connection.hpp"
 
-#include <algorithm>
+#include <limits>
 
 namespace squall {
 
@@ -37,30 +37,29 @@ void Client::connect(caf::mailbox_element& message, const Connect& request) {
     return; // the stream would come to nobody
   if (!waits(requester))
     monitor(requester);
-  const std::uint64_t number = next_number_++;
-  Request& made = requests_[number];
+  const Key key{requester, next_number_++};
+  Request& made = requests_[key];
   made.reply = std::move(reply);
-  made.requester = requester;
   try {
     made.connect =
         client_.start_connect(std::move(host), port, std::move(options),
-                              [this, number](ConnectResult result) { answer(number, std::move(result)); });
+                              [this, key](ConnectResult result) { answer(key, std::move(result)); });
   } catch (...) {
-    take(number).reply.deliver(*this, to_error(std::current_exception()));
+    take(key).reply.deliver(*this, to_error(std::current_exception()));
   }
 }
 
 /// A request is over.
-Client::Request Client::take(std::uint64_t number) {
-  Request request = std::move(requests_.extract(number).mapped());
-  if (!waits(request.requester))
-    demonitor(request.requester);
-  return request;
+Client::Request Client::take(const Key& key) {
+  const auto taken = requests_.extract(key);
+  if (!waits(taken.key().first))
+    demonitor(taken.key().first);
+  return std::move(taken.mapped());
 }
 
-void Client::answer(std::uint64_t number, ConnectResult result) {
+void Client::answer(const Key& key, ConnectResult result) {
   const caf::strong_actor_ptr keep = strong_ref();
-  Request request = take(number); // with the connect, which calls this
+  Request request = take(key); // with the connect, which calls this
   Reply& reply = request.reply;
   if (!result) {
     reply.deliver(*this, make_error(result.error(), result.message()));
@@ -77,21 +76,22 @@ void Client::answer(std::uint64_t number, ConnectResult result) {
 }
 
 /// It has a request that is not answered.
-bool Client::waits(const caf::strong_actor_ptr& requester) const noexcept {
-  return std::any_of(requests_.begin(), requests_.end(),
-                     [&](const auto& entry) { return entry.second.requester == requester; });
+bool Client::waits(const caf::strong_actor_ptr& requester) const {
+  const auto first = requests_.lower_bound({requester, 0});
+  return first != requests_.end() && first->first.first == requester;
 }
 
 void Client::on_down(caf::down_msg& down) {
-  std::erase_if(requests_,
-                [&](const auto& entry) { return entry.second.requester->address() == down.source; });
+  const auto requester = caf::actor_cast<caf::strong_actor_ptr>(down.source); // a request of it holds it
+  constexpr std::uint64_t last = std::numeric_limits<std::uint64_t>::max();
+  requests_.erase(requests_.lower_bound({requester, 0}), requests_.upper_bound({requester, last}));
 }
 
 void Client::on_end(const caf::error&) {
   const StreamError ended{StreamErrc::closed, CloseReason::shutting_down, {}};
-  for (auto& [number, request] : std::exchange(requests_, {})) {
+  for (auto& [key, request] : std::exchange(requests_, {})) {
     request.connect = PendingConnect{};
-    demonitor(request.requester);
+    demonitor(key.first);
     request.reply.deliver(*this, make_error(ended));
   }
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <utility>
 
 namespace squall {
 
@@ -26,22 +27,23 @@ private:
   /// A request that is not answered.
   struct Request {
     Reply reply;
-    caf::strong_actor_ptr requester; ///< monitored
     PendingConnect connect;
   };
+  /// Who asked, who is monitored, and which of the requests.
+  using Key = std::pair<caf::strong_actor_ptr, std::uint64_t>;
 
   void on_message(caf::mailbox_element& message) override;
   void on_down(caf::down_msg& down) override;
   void on_end(const caf::error& reason) override;
 
   void connect(caf::mailbox_element& message, const Connect& request);
-  Request take(std::uint64_t number);
-  void answer(std::uint64_t number, ConnectResult result);
-  [[nodiscard]] bool waits(const caf::strong_actor_ptr& requester) const noexcept;
+  Request take(const Key& key);
+  void answer(const Key& key, ConnectResult result);
+  [[nodiscard]] bool waits(const caf::strong_actor_ptr& requester) const;
 
   const ConnectOptions options_;
   TCPClient client_;
-  std::map<std::uint64_t, Request> requests_;
+  std::map<Key, Request> requests_;
   std::uint64_t next_number_ = 0;
 };
 

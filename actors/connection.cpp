@@ -19,6 +19,12 @@ std::string failure_of(const caf::error& reason) {
   return error_text(reason);
 }
 
+/// Waits for writes whose answer nobody wants.
+class Nobody final : public WriteCompletion {
+  void on_write(Result<void>) override {}
+};
+Nobody nobody; // has no state: any thread
+
 } // namespace
 
 Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
@@ -109,6 +115,7 @@ void Connection::read(caf::mailbox_element& message, ReadRequest request) {
     reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
     return;
   }
+  drop_dead_read();
   auto result = stream_.start_read(std::move(request), *this);
   if (!result) {
     read_reply_ = std::move(reply);
@@ -126,6 +133,13 @@ void Connection::on_read(Result<Bytes> result) {
 }
 
 void Connection::write(caf::mailbox_element& message, Write request) {
+  if (Reply::never_wanted(message) && !request.timeout) {
+    if (const auto error = stream_.start_write(std::move(request.data), nobody))
+      refused(*error);
+    else
+      stream_.cancel_write(nobody);
+    return;
+  }
   make_room_for_write();
   Reply reply{message};
   // An early answer is worth its message only where it lets the handler go on with what is unread; otherwise
@@ -142,9 +156,17 @@ void Connection::write(caf::mailbox_element& message, Write request) {
 bool Connection::write_message(caf::mailbox_element& message) {
   const auto& content = message.content();
   if (content.match_element<WritePieces>(0)) {
+    auto request = take_content<WritePieces>(message);
+    if (Reply::never_wanted(message) && !request.timeout) {
+      const auto result = stream_.start_paced_write(std::move(request), nobody);
+      if (result && !*result)
+        refused(result->error());
+      stream_.cancel_write(nobody);
+      return true;
+    }
     make_room_for_write();
     Reply reply{message};
-    await_write(std::move(reply), stream_.start_paced_write(take_content<WritePieces>(message), *this));
+    await_write(std::move(reply), stream_.start_paced_write(std::move(request), *this));
     return true;
   }
   if (content.match_element<WriteFile>(0)) {
@@ -160,15 +182,21 @@ bool Connection::write_message(caf::mailbox_element& message) {
 /// Answers a write with the result that it has already, or when it has one.
 void Connection::await_write(Reply reply, const std::optional<Result<void>>& result) {
   if (result) {
-    if (!*result && !reply.wanted() && result->error().code != StreamErrc::closed)
-      log_event(LogLevel::warning, "write_dropped",
-                "a write that nobody waits for was refused; send writes as requests and keep pace with their "
-                "responses",
-                {{"peer", to_string(peer_)}, {"error", to_string(result->error())}});
+    if (!*result && !reply.wanted())
+      refused(result->error());
     answer(reply, *this, *result);
     return;
   }
   pending_writes_.push_back(std::move(reply));
+}
+
+/// A write that nobody waits for was refused.
+void Connection::refused(const StreamError& error) const {
+  if (error.code != StreamErrc::closed)
+    log_event(LogLevel::warning, "write_dropped",
+              "a write that nobody waits for was refused; send writes as requests and keep pace with their "
+              "responses",
+              {{"peer", to_string(peer_)}, {"error", to_string(error)}});
 }
 
 /// Before a write is started, since then its reply must find a place.
@@ -189,7 +217,10 @@ void Connection::on_write(Result<void> result) {
   caf::strong_actor_ptr keep = strong_ref();
   Reply reply = std::move(pending_writes_[first_write_++]);
   if (first_write_ == pending_writes_.size()) {
+    constexpr std::size_t kept_capacity = 16;
     pending_writes_.clear();
+    if (pending_writes_.capacity() > kept_capacity)
+      std::vector<Reply>{}.swap(pending_writes_);
     first_write_ = 0;
     kept_ = nullptr;
   }
@@ -319,18 +350,18 @@ void Connection::on_end(const caf::error&) {
   stream_.forget_read(*this);
   if (chunks_ != nullptr)
     stream_.forget_read(*chunks_);
-  for (Wait& wait : waits_)
-    stream_.forget_wait(wait);
+  const auto waits = std::move(waits_);
+  if (waits != nullptr)
+    waits->list.for_each([this](Wait& wait) { stream_.forget_wait(wait); });
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
   std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
   if (const auto transfer = std::move(chunks_))
     transfer->reply().deliver(*this, refusal());
-  auto waits = std::exchange(waits_, {});
-  for (Wait& wait : waits)
-    answer_wait(wait, wait.event() == StreamEvent::ended || wait.event() == StreamEvent::closed
-                          ? Result<void>{}
-                          : Result<void>{close_error_});
+  while (const std::unique_ptr<Wait> wait{waits == nullptr ? nullptr : waits->list.pop_front()}) {
+    const bool came = wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed;
+    answer_wait(*wait, came ? Result<void>{} : Result<void>{close_error_});
+  }
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   const IOStream stream = std::exchange(stream_, IOStream{});

@@ -9,7 +9,6 @@
 #include "actors/listener_state.hpp"
 #include <squall/listener_actor.hpp>
 
-#include <forward_list>
 #include <memory>
 
 namespace squall {
@@ -49,6 +48,7 @@ public:
 private:
   friend class CoroutineHost;
   class Wait;
+  struct Waits;
   class ChunkTransfer;
 
   void on_message(caf::mailbox_element& message) override;
@@ -68,6 +68,7 @@ private:
   void read(caf::mailbox_element& message, ReadRequest request);
   bool write_message(caf::mailbox_element& message);
   void write(caf::mailbox_element& message, Write request);
+  void refused(const StreamError& error) const;
   void make_room_for_write();
   void await_write(Reply reply, const std::optional<Result<void>>& result);
   bool wait_message(caf::mailbox_element& message);
@@ -76,6 +77,8 @@ private:
   void start_tls(caf::mailbox_element& message, const StartTLS& request);
   bool close_message(caf::mailbox_element& message);
   void answer_wait(Wait& wait, const Result<void>& result);
+  void drop_dead_waits();
+  void drop_dead_read();
   void send_chunks(caf::mailbox_element& message, SendChunks request);
   void end_chunks(const caf::error& error);
   void cancel_read();
@@ -101,7 +104,7 @@ private:
   std::size_t first_write_ = 0; ///< those before it are answered
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
 
-  std::forward_list<Wait> waits_;
+  std::unique_ptr<Waits> waits_; ///< since there was one
   std::shared_ptr<ChunkTransfer>
       chunks_;            ///< of the SendChunks that is under way; shared with its running function
   bool flushing_ = false; ///< a CloseAfterFlush was asked for: the actor ends with it

@@ -3,6 +3,8 @@
 // connection_events.cpp: requests to a stream actor that wait for an event, and reads in chunks.
 #include "actors/connection_parts.hpp"
 
+#include <algorithm>
+
 namespace squall {
 
 void Connection::answer_wait(Wait& wait, const Result<void>& result) {
@@ -52,22 +54,47 @@ bool Connection::wait_message(caf::mailbox_element& message) {
 
 template <class Start>
 void Connection::wait(caf::mailbox_element& message, StreamEvent event, Start start) {
-  Wait& pending = waits_.emplace_front(*this, event, Reply{message});
-  std::optional<Result<void>> result;
-  try {
-    result = start(pending);
-  } catch (...) {
-    waits_.pop_front();
-    throw;
-  }
-  if (!result)
+  if (waits_ == nullptr)
+    waits_ = std::make_unique<Waits>();
+  if (waits_->count >= waits_->limit)
+    drop_dead_waits();
+  auto pending = std::make_unique<Wait>(*this, event, Reply{message});
+  if (const std::optional<Result<void>> result = start(*pending)) {
+    answer_wait(*pending, *result);
     return;
-  std::forward_list<Wait> done;
-  done.splice_after(done.before_begin(), waits_, waits_.before_begin());
-  answer_wait(done.front(), *result);
+  }
+  waits_->list.push_back_if_unlinked(*pending.release());
+  ++waits_->count;
+}
+
+/// Those whose requester has ended keep it, and would pile up. Looking at all of them whenever their number has doubled
+/// costs no more than a constant for each.
+void Connection::drop_dead_waits() {
+  IntrusiveList<Wait> all;
+  all.append(waits_->list);
+  waits_->count = 0;
+  while (Wait* wait = all.pop_front()) {
+    if (wait->reply().requester_ended()) {
+      stream_.forget_wait(*wait);
+      delete wait;
+    } else {
+      waits_->list.push_back_if_unlinked(*wait);
+      ++waits_->count;
+    }
+  }
+  waits_->limit = std::max(Waits::least_limit, 2 * waits_->count);
+}
+
+/// A read whose requester has ended makes room for the next one's.
+void Connection::drop_dead_read() {
+  if (!read_reply_.requester_ended())
+    return;
+  stream_.forget_read(*this);
+  read_reply_ = Reply{};
 }
 
 void Connection::start_tls(caf::mailbox_element& message, const StartTLS& request) {
+  drop_dead_read();
   if (chunks_ != nullptr) // also while its receiver has one
     Reply{message}.deliver(*this, make_error(StreamError{StreamErrc::not_idle, CloseReason::none, {}}));
   else
@@ -90,6 +117,7 @@ void Connection::refuse(caf::mailbox_element& request) {
 
 void Connection::send_chunks(caf::mailbox_element& message, SendChunks request) {
   Reply reply{message};
+  drop_dead_read();
   if (chunks_ != nullptr || stream_.reading()) {
     reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
     return;

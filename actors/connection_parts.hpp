@@ -5,8 +5,7 @@
 
 #include "actors/connection.hpp"
 
-#include <forward_list>
-#include <iterator>
+#include <memory>
 
 namespace squall {
 
@@ -26,19 +25,24 @@ void answer(Reply& reply, LoopActor& self, Result<T> result) {
     reply.deliver(self, std::move(*result));
 }
 
-/// A request that waits for an event of the stream.
-class Connection::Wait final : public EventCompletion {
+struct Connection::Waits {
+  static constexpr std::size_t least_limit = 16;
+  IntrusiveList<Wait> list; ///< each of which owns itself
+  std::size_t count = 0;
+  std::size_t limit = least_limit; ///< so many, and those whose requester has ended are dropped
+};
+
+/// A request that waits for an event of the stream. Who takes it out of the actor's list owns it.
+class Connection::Wait final : public EventCompletion, public IntrusiveNode<Connection::Wait> {
 public:
   Wait(Connection& actor, StreamEvent event, Reply reply)
       : actor_{actor}, event_{event}, reply_{std::move(reply)} {}
 
   void on_event(Result<void> result) override {
     const caf::strong_actor_ptr keep = actor_.strong_ref();
-    std::forward_list<Wait> over;
-    auto before = actor_.waits_.before_begin();
-    while (&*std::next(before) != this)
-      ++before;
-    over.splice_after(over.before_begin(), actor_.waits_, before);
+    const std::unique_ptr<Wait> over{this};
+    IntrusiveNode<Wait>::unlink();
+    --actor_.waits_->count;
     actor_.answer_wait(*this, result);
   }
   [[nodiscard]] StreamEvent event() const noexcept { return event_; }

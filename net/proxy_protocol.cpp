@@ -21,7 +21,11 @@ constexpr std::string_view v2_begin{"\r\n\r\n\0\r\nQUIT\n", 12};
 constexpr std::size_t v2_fixed_size = 16;
 constexpr std::uint8_t crc32c_type = 0x03;
 
-ProxyOutcome wants_more() { return {}; }
+ProxyOutcome wants_more(std::size_t size = 0) {
+  ProxyOutcome outcome;
+  outcome.header.size = size;
+  return outcome;
+}
 ProxyOutcome malformed(std::string_view reason) { return {Kind::malformed, {}, reason}; }
 
 ProxyOutcome complete(std::size_t size) {
@@ -181,7 +185,7 @@ ProxyOutcome parse_v2(std::string_view bytes, std::size_t max_size) {
   if (size > max_size)
     return malformed("it is longer than the limit");
   if (bytes.size() < size)
-    return wants_more();
+    return wants_more(size);
   bytes = bytes.substr(0, size);
   ProxyOutcome outcome = complete(size);
   const bool is_local = (byte_at(bytes, 12) & 0xf) == 0;

@@ -49,6 +49,7 @@ public:
   Socket connection;
   const Endpoint peer;
   const TimePoint deadline;
+  std::size_t header_size = 0;        ///< once its head has told it
   std::list<Pending>::iterator place; ///< in the reader's list
 
 private:
@@ -93,6 +94,8 @@ void ProxyReader::accept(Socket connection, const Endpoint& peer) {
 
 void ProxyReader::look(Pending& pending, bool ended) {
   const int fd = pending.connection.fd();
+  if (!ended && pending.header_size > 0 && socket_api::waiting_size(fd) < pending.header_size)
+    return; // a header that comes byte by byte is not copied with each
   std::string seen(std::max<std::size_t>(options_.max_header_size, 107), '\0');
   const IoResult result = socket_api::peek(fd, seen.data(), seen.size());
   if (result.status == IoResult::Status::would_block)
@@ -105,6 +108,8 @@ void ProxyReader::look(Pending& pending, bool ended) {
     if (broken || ended) { // a look whether the port is open, for example: nothing to log
       count_refused();
       drop(pending);
+    } else {
+      pending.header_size = outcome.header.size;
     }
     return; // the next byte makes the connection readable anew (epoll(7))
   }

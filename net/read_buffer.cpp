@@ -5,11 +5,16 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace squall {
 
 namespace {
+
+/// What is taken keeps at most so much, or so many times its size; see bytes.hpp.
+constexpr std::size_t page_size = 2048;
+constexpr std::size_t most_waste = 8;
 
 /// The block into which a thread receives; one for all its streams.
 class ReceiveBlock {
@@ -37,12 +42,12 @@ thread_local ReceiveBlock receive_block;
 
 char* ReadBuffer::prepare(std::size_t size) {
   // Bytes that accumulate beyond one read go straight to their place; everything smaller takes the thread's
-  // block.
-  shared_block_prepared_ = this->size() < size;
+  // block, so that a block of one's own grows by twice that, and not once more with the next byte.
+  shared_block_prepared_ = this->size() < 4 * size;
   if (shared_block_prepared_)
     return receive_block.get(size).data();
   if (block_->capacity() - end_ < size)
-    grow(std::max(2 * this->size(), this->size() + size));
+    grow(this->size() + std::max(this->size() / 2, size));
   return block_->data() + end_;
 }
 
@@ -64,17 +69,45 @@ void ReadBuffer::commit(std::size_t size) {
 }
 
 Bytes ReadBuffer::take(std::size_t size) noexcept {
-  if (size == 0)
-    return {};
-  Bytes taken{*block_, begin_, size};
-  begin_ += size;
-  if (empty())
-    release();
+  Bytes taken = peek(size);
+  drop(size);
   return taken;
 }
 
-Bytes ReadBuffer::peek(std::size_t size) const noexcept {
-  return size == 0 ? Bytes{} : Bytes{*block_, begin_, size};
+Bytes ReadBuffer::peek(std::size_t size) noexcept {
+  if (size == 0)
+    return {};
+  if (block_->capacity() > page_size && block_->capacity() / most_waste > size) {
+    try {
+      return copy_front(size);
+    } catch (const std::bad_alloc&) { // then it shares the block
+    }
+  }
+  return {*block_, begin_, size};
+}
+
+void ReadBuffer::drop(std::size_t size) noexcept {
+  begin_ += size;
+  if (empty())
+    release();
+}
+
+Bytes ReadBuffer::copy_front(std::size_t size) {
+  if (this->size() <= page_size) { // so is what follows
+    grow(this->size());
+    return {*block_, begin_, size};
+  }
+  if (size > page_size / 2 || begin_ > std::numeric_limits<std::uint32_t>::max())
+    return view().substr(0, size);
+  if (page_ == nullptr || begin_ < page_begin_ || begin_ + size > page_begin_ + page_->capacity()) {
+    detail::Block* page = detail::Block::make(page_size);
+    std::memcpy(page->data(), block_->data() + begin_, page_size);
+    if (page_ != nullptr)
+      page_->deref();
+    page_ = page;
+    page_begin_ = static_cast<std::uint32_t>(begin_);
+  }
+  return {*page_, begin_ - page_begin_, size};
 }
 
 void ReadBuffer::put_back(std::string_view bytes) {
@@ -105,13 +138,16 @@ void ReadBuffer::release() noexcept {
     block_->deref();
   block_ = nullptr;
   begin_ = end_ = 0;
+  if (page_ != nullptr)
+    page_->deref();
+  page_ = nullptr;
 }
 
 void ReadBuffer::append_copy(const char* data, std::size_t size) {
   if (block_ == nullptr)
     grow(size);
   else if (block_->capacity() - end_ < size)
-    grow(std::max(2 * this->size(), this->size() + size));
+    grow(this->size() + std::max(this->size() / 2, size));
   std::memcpy(block_->data() + end_, data, size);
   end_ += size;
 }

@@ -6,12 +6,17 @@
 // block of its own size (or, where it fills the thread's block by half, keeps that block). Growth is
 // geometric, so that the cost of receiving is linear however the bytes arrive.
 //
+// What is taken is a slice of the block, unless it would keep much more than itself: then it is a copy. Small ones are
+// slices of a page, into which they are copied together, so that a thousand lines cost no thousand allocations.
+//
 // Threads    One thread; prepare() and commit() in one go, with no other buffer's prepare() between them.
 #pragma once
 
 #include <squall/net/bytes.hpp>
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 namespace squall {
@@ -34,11 +39,20 @@ public:
   /// Takes in the first `size` bytes of what prepare() gave; 0 is fine. @throws std::bad_alloc
   void commit(std::size_t size);
 
-  /// Takes the first `size` bytes out, at most all, without copying.
+  /// Takes the first `size` bytes out, at most all.
   Bytes take(std::size_t size) noexcept;
 
   /// The first `size` bytes, at most all, which stay unread.
-  [[nodiscard]] Bytes peek(std::size_t size) const noexcept;
+  [[nodiscard]] Bytes peek(std::size_t size) noexcept;
+
+  /// Drops the first `size` bytes, at most all.
+  void drop(std::size_t size) noexcept;
+
+  /// A fair price of the memory that it keeps: of a block, its bytes or two thirds of it, since it grows by a half.
+  [[nodiscard]] std::size_t kept_size() const noexcept {
+    const std::size_t block = block_ == nullptr ? 0 : block_->capacity();
+    return std::max(size(), block / 3 * 2) + (page_ == nullptr ? 0 : page_->capacity());
+  }
 
   /// Puts bytes back to the front. @throws std::bad_alloc
   void put_back(std::string_view bytes);
@@ -51,10 +65,13 @@ private:
   void release() noexcept;
   void append_copy(const char* data, std::size_t size);
   void grow(std::size_t capacity);
+  Bytes copy_front(std::size_t size);
 
   detail::Block* block_ = nullptr;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
+  detail::Block* page_ = nullptr; ///< a copy of the block's bytes from page_begin_ on, to its own end
+  std::uint32_t page_begin_ = 0;
   bool shared_block_prepared_ = false; ///< prepare() gave the thread's block
 };
 

@@ -9,6 +9,14 @@
 
 namespace squall {
 
+namespace {
+
+/// A delimiter up to this size is compared at each place where its first byte is, and what may begin it is looked at
+/// again with each arrival: both cost this factor at most. A longer one is followed byte by byte.
+constexpr std::size_t longest_compared = 64;
+
+} // namespace
+
 std::optional<StreamErrc> ReadMatch::check(const ReadRequest& request, std::size_t max_buffer_size) noexcept {
   if (const auto* bytes = std::get_if<ReadBytes>(&request)) {
     if (!bytes->partial && bytes->num_bytes > max_buffer_size)
@@ -35,7 +43,12 @@ void ReadMatch::bound(Request& request, std::size_t max_buffer_size) noexcept {
   limit_error_ = StreamErrc::buffer_full;
 }
 
-void ReadMatch::start(ReadRequest&& request, std::size_t max_buffer_size) noexcept {
+void ReadMatch::start(ReadRequest&& request, std::size_t max_buffer_size) {
+  borders_ = nullptr;
+  const auto* long_until = std::get_if<ReadUntil>(&request);
+  if (long_until != nullptr && long_until->delimiter.size() > longest_compared &&
+      long_until->delimiter.size() <= max_buffer_size)
+    borders_ = std::make_unique<Borders>(long_until->delimiter);
   request_ = std::move(request);
   searched_ = 0;
   regex_progress_ = {};
@@ -70,14 +83,45 @@ ReadMatch::Outcome ReadMatch::find_delimiter(const ReadUntil& request, std::stri
   const std::string_view delimiter = request.delimiter;
   // A match counts only when it ends within max_bytes, so nothing behind that is searched.
   const std::string_view window = unread.substr(0, *request.max_bytes);
-  const std::size_t found = window.find(delimiter, searched_);
+  const std::size_t found =
+      borders_ != nullptr ? find_long_delimiter(delimiter, window) : window.find(delimiter, searched_);
   if (found != std::string_view::npos)
     return {Kind::satisfied, found + delimiter.size()};
   if (window.size() < unread.size())
     return {Kind::unsatisfiable};
-  if (window.size() >= delimiter.size())
+  if (borders_ == nullptr && window.size() >= delimiter.size())
     searched_ = window.size() - (delimiter.size() - 1);
   return {Kind::wants_more};
+}
+
+/// By Knuth, Morris and Pratt: what was searched is not looked at again, whatever the bytes are.
+std::size_t ReadMatch::find_long_delimiter(std::string_view delimiter, std::string_view window) noexcept {
+  for (; searched_ < window.size(); ++searched_) {
+    if (borders_->matched == 0) {
+      searched_ = std::min(window.find(delimiter.front(), searched_), window.size());
+      if (searched_ == window.size())
+        break;
+    }
+    borders_->follow(delimiter, window[searched_]);
+    if (borders_->matched == delimiter.size())
+      return searched_ + 1 - delimiter.size();
+  }
+  return std::string_view::npos;
+}
+
+ReadMatch::Borders::Borders(std::string_view delimiter) : of(delimiter.size()) {
+  for (std::size_t i = 1; i < delimiter.size(); ++i) {
+    follow(delimiter, delimiter[i]);
+    of[i] = matched;
+  }
+  matched = 0;
+}
+
+/// `byte` comes behind what was searched, which did not end with the whole delimiter.
+void ReadMatch::Borders::follow(std::string_view delimiter, char byte) noexcept {
+  while (matched > 0 && delimiter[matched] != byte)
+    matched = of[matched - 1];
+  matched += delimiter[matched] == byte ? 1 : 0;
 }
 
 ReadMatch::Outcome ReadMatch::find_match(const ReadUntilRegex& request, std::string_view unread) {

@@ -10,10 +10,12 @@
 #include <squall/net/stream_requests.hpp>
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace squall {
 
@@ -35,7 +37,8 @@ public:
   static std::optional<StreamErrc> check(const ReadRequest& request, std::size_t max_buffer_size) noexcept;
 
   /// Begins to match `request`, which check() has let pass. A match must end within `max_buffer_size`, too.
-  void start(ReadRequest&& request, std::size_t max_buffer_size) noexcept;
+  /// @throws std::bad_alloc where a long delimiter is to be prepared
+  void start(ReadRequest&& request, std::size_t max_buffer_size);
 
   /// Looks at all unread bytes; between two calls they may only have grown at their end.
   [[nodiscard]] Outcome find(std::string_view unread);
@@ -65,9 +68,19 @@ private:
   template <class Request>
   void bound(Request& request, std::size_t max_buffer_size) noexcept;
   Outcome find_delimiter(const ReadUntil& request, std::string_view unread);
+  std::size_t find_long_delimiter(std::string_view delimiter, std::string_view window) noexcept;
   Outcome find_match(const ReadUntilRegex& request, std::string_view unread);
 
+  /// Of a long delimiter: how its first bytes occur in itself, and how many of them end what was searched.
+  struct Borders {
+    explicit Borders(std::string_view delimiter);
+    void follow(std::string_view delimiter, char byte) noexcept;
+    std::vector<std::size_t> of; ///< its first i + 1 bytes end with its first of[i] bytes, and no more
+    std::size_t matched = 0;
+  };
+
   ReadRequest request_;
+  std::unique_ptr<Borders> borders_;
   std::size_t searched_ = 0;     ///< a delimiter does not begin, a match does not end before this position
   RegexProgress regex_progress_; ///< at searched_
   StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <limits>
 #include <memory>
 #include <net/if.h>
 #include <netdb.h>
@@ -18,12 +19,14 @@
 #include <netinet/tcp.h>
 #include <new>
 #include <optional>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <type_traits>
+#include <unordered_set>
 
 namespace squall {
 
@@ -296,12 +299,12 @@ std::error_code look_up(const std::string& host, std::uint16_t port, AddressFami
   const int flags = AI_NUMERICSERV | (is_number(host) ? AI_NUMERICHOST : 0);
   if (const auto error = get_addresses(host.c_str(), std::to_string(port).c_str(), family, flags, list))
     return error;
+  std::unordered_set<std::string> seen; // a name may have thousands of addresses
   for (const addrinfo* info = list.get(); info != nullptr; info = info->ai_next) {
     sockaddr_storage address{};
     std::memcpy(&address, info->ai_addr, std::min<std::size_t>(info->ai_addrlen, sizeof address));
     Endpoint endpoint = to_endpoint(address, info->ai_addrlen);
-    if (endpoint.family != AddressFamily::unspec &&
-        std::find(found.begin(), found.end(), endpoint) == found.end())
+    if (endpoint.family != AddressFamily::unspec && seen.insert(endpoint.address).second)
       found.push_back(std::move(endpoint));
   }
   return {};
@@ -483,6 +486,12 @@ IoResult peek(int fd, char* buffer, std::size_t size) noexcept {
     count = ::recv(fd, buffer, size, MSG_PEEK);
   while (count < 0 && errno == EINTR);
   return count == 0 ? IoResult::ended() : to_result(count);
+}
+
+std::size_t waiting_size(int fd) noexcept {
+  int size = 0;
+  return ::ioctl(fd, FIONREAD, &size) == 0 ? static_cast<std::size_t>(size)
+                                           : std::numeric_limits<std::size_t>::max();
 }
 
 } // namespace squall::socket_api

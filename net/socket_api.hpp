@@ -129,4 +129,7 @@ RawAddress unmapped(const RawAddress& address) noexcept;
 /// Reads without taking (MSG_PEEK). @returns as receive
 IoResult peek(int fd, char* buffer, std::size_t size) noexcept;
 
+/// How many bytes wait to be read; as many as there can be, where the system does not tell.
+std::size_t waiting_size(int fd) noexcept;
+
 } // namespace squall::socket_api

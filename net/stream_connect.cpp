@@ -153,7 +153,7 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
     log_event(LogLevel::warning, "starttls_injection",
               "a stream closes since bytes were unread when TLS began",
               {{"peer", to_string(peer_endpoint())}, {"unread", std::to_string(unread_.size())}});
-    static_cast<void>(unread_.take(unread_.size())); // nobody may take them for bytes of TLS
+    unread_.drop(unread_.size()); // nobody may take them for bytes of TLS
     handshaken_ = false;
     shut(CloseReason::tls_failed, StreamErrc::unread_plaintext);
     return error();
@@ -192,31 +192,41 @@ std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout ti
   check_thread();
   if (timeout && *timeout <= Duration::zero())
     return Result<void>{StreamError{StreamErrc::timed_out, CloseReason::none, {}}};
-  PendingWait wait{event, &completion, nullptr};
+  if (waits_ == nullptr)
+    waits_ = std::make_unique<Waits>();
+  if (waits_price() > free_costs && waits_price() - free_costs > options_->max_write_buffer_size)
+    return Result<void>{StreamError{StreamErrc::buffer_full, CloseReason::none, {}}};
+  PendingWait wait{&completion, event, nullptr};
   if (timeout) {
     wait.timer = std::make_unique<Timer>([this, &completion] { wait_timed_out(completion); });
     wait.timer->start_after(loop_, *timeout);
   }
-  auto last = waits_.before_begin();
-  while (std::next(last) != waits_.end())
-    ++last;
-  waits_.insert_after(last, std::move(wait));
+  auto& list = waits_->of(event);
+  const auto place = list.insert(list.end(), std::move(wait));
+  try {
+    waits_->places[&completion] = place;
+  } catch (...) {
+    list.erase(place);
+    throw;
+  }
+  count_memory();
   return std::nullopt;
 }
 
 void StreamCore::forget_wait(EventCompletion& completion) noexcept {
-  waits_.remove_if([&](const PendingWait& wait) { return wait.completion == &completion; });
+  if (waits_ == nullptr)
+    return;
+  const auto found = waits_->places.find(&completion);
+  if (found == waits_->places.end())
+    return;
+  waits_->of(found->second->event).erase(found->second);
+  waits_->places.erase(found);
+  count_memory();
 }
 
 void StreamCore::wait_timed_out(EventCompletion& completion) {
   const Guard guard{*this};
-  std::forward_list<PendingWait> over; // with the timer, which runs this
-  for (auto before = waits_.before_begin(); std::next(before) != waits_.end(); ++before) {
-    if (std::next(before)->completion == &completion) {
-      over.splice_after(over.before_begin(), waits_, before);
-      break;
-    }
-  }
+  forget_wait(completion); // with the timer, which runs a copy of this
   completion.on_event(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
 }
 
@@ -245,21 +255,27 @@ std::optional<Result<void>> StreamCore::outcome_of(StreamEvent event) const {
   return std::nullopt;
 }
 
-/// Answers everyone whose event has come, or only those who wait for a connect. They may ask and forget meanwhile.
-void StreamCore::answer_waits(bool connects_only) {
-  for (auto before = waits_.before_begin(); std::next(before) != waits_.end();) {
-    const auto wait = std::next(before);
-    const bool connects = wait->event == StreamEvent::connected || wait->event == StreamEvent::handshaken;
-    const bool asked = !connects_only || connects;
-    auto outcome = asked ? outcome_of(wait->event) : std::nullopt;
-    if (!outcome) {
-      ++before;
-      continue;
-    }
-    EventCompletion* completion = wait->completion;
-    waits_.erase_after(before);
-    completion->on_event(std::move(*outcome));
-    before = waits_.before_begin();
+/// Answers everyone whose event has come.
+void StreamCore::answer_waits() {
+  for (std::size_t event = 0; event < Waits::event_count; ++event)
+    answer_waits(static_cast<StreamEvent>(event));
+  if (waits_ != nullptr && waits_->places.empty())
+    waits_ = nullptr;
+}
+
+/// Answers those who wait for `event`, when it has come. They may ask and forget meanwhile.
+void StreamCore::answer_waits(StreamEvent event) {
+  if (waits_ == nullptr)
+    return;
+  while (!waits_->of(event).empty()) {
+    auto outcome = outcome_of(event);
+    if (!outcome)
+      return;
+    const PendingWait wait = std::move(waits_->of(event).front());
+    waits_->of(event).pop_front();
+    waits_->places.erase(wait.completion);
+    count_memory();
+    wait.completion->on_event(std::move(*outcome));
   }
 }
 

@@ -119,7 +119,8 @@ void StreamCore::run_deferred() {
   const Guard guard{*this};
   if (link_ == LinkState::handshaking && transport_ != nullptr)
     continue_handshake();
-  answer_waits(true);
+  answer_waits(StreamEvent::connected);
+  answer_waits(StreamEvent::handshaken);
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now
     if (const auto callback = std::exchange(end_callback_, nullptr))

@@ -14,12 +14,14 @@
 #include "net/write_queue.hpp"
 #include <squall/net/io_stream.hpp>
 
+#include <array>
 #include <cstdint>
 #include <exception>
-#include <forward_list>
 #include <functional>
+#include <list>
 #include <memory>
 #include <optional>
+#include <unordered_map>
 #include <vector>
 
 namespace squall {
@@ -144,9 +146,17 @@ private:
     StreamCore& core;
   };
   struct PendingWait {
-    StreamEvent event;
     EventCompletion* completion;
+    StreamEvent event;
     std::unique_ptr<Timer> timer; ///< of its timeout
+  };
+  /// Those who wait for an event, each event's in the order of their asking; and the place of each.
+  struct Waits {
+    using List = std::list<PendingWait>;
+    static constexpr std::size_t event_count = 6;
+    List& of(StreamEvent event) noexcept { return lists[static_cast<std::size_t>(event)]; }
+    std::array<List, event_count> lists;
+    std::unordered_map<const EventCompletion*, List::iterator> places;
   };
   struct Handshake {
     Timer timer;
@@ -198,7 +208,8 @@ private:
   void continue_handshake();
   void handshake_timed_out();
   std::optional<Result<void>> outcome_of(StreamEvent event) const;
-  void answer_waits(bool connects_only = false);
+  void answer_waits();
+  void answer_waits(StreamEvent event);
   void wait_timed_out(EventCompletion& completion);
 
   // -- writing
@@ -214,6 +225,25 @@ private:
   void answer_first_writer(Result<void> result);
 
   // -- memory
+  /// What it costs to keep a write that waits for its answer, and a wait for an event, with what is kept by those who
+  /// asked. Docs tell both.
+  static constexpr std::size_t writer_price = 96;
+  static constexpr std::size_t wait_price = 192;
+  /// Costs up to this sum are free, so that a small bound is one of bytes.
+  static constexpr std::size_t free_costs = 16 * 1024;
+  [[nodiscard]] std::size_t writers_price() const noexcept {
+    return (writers_.size() - first_writer_) * writer_price;
+  }
+  [[nodiscard]] std::size_t waits_price() const noexcept {
+    return waits_ == nullptr ? 0 : waits_->places.size() * wait_price;
+  }
+  /// How much may be written within max_write_buffer_size, or none where even the costs pass it.
+  [[nodiscard]] std::optional<std::size_t> write_room() const noexcept {
+    const std::size_t costs = unsent_.pieces_price() + writers_price();
+    const std::size_t used = unsent_.memory_size() + (costs > free_costs ? costs - free_costs : 0);
+    const std::size_t most = options_->max_write_buffer_size;
+    return used > most ? std::nullopt : std::optional{most - used};
+  }
   /// After what the stream holds has changed.
   void count_memory() noexcept {
     if (memory_ != nullptr)
@@ -265,7 +295,7 @@ private:
   std::unique_ptr<Timer> write_timer_;
   std::unique_ptr<Timer> phase_timer_; ///< of a connect; later, of an end that nobody reads
 
-  std::forward_list<PendingWait> waits_; ///< in order of their asking
+  std::unique_ptr<Waits> waits_; ///< since somebody waited
 
   std::function<void()> close_callback_;
   std::unique_ptr<std::function<void()>> end_callback_; ///< apart, since few streams have one

@@ -24,7 +24,8 @@ StreamCore::Memory::Memory(StreamCore& core, std::shared_ptr<MemoryBudget> budge
     : share{std::move(budget)}, timer{[&core] { core.check_memory(); }} {}
 
 void StreamCore::update_memory() noexcept {
-  if (!memory_->share.hold(unread_.size() + unsent_.memory_size()) || memory_->share.size() == 0)
+  if (!memory_->share.hold(unread_.kept_size() + unsent_.kept_size() + writers_price() + waits_price()) ||
+      memory_->share.size() == 0)
     return;
   if (transport_ == nullptr) // the loop may be gone
     return;
@@ -86,7 +87,7 @@ void StreamCore::close_for_memory() {
   ReadCompletion* reader = reader_;
   leave_read();
   if (!unread_.empty()) {
-    static_cast<void>(unread_.take(unread_.size()));
+    unread_.drop(unread_.size());
     read_ended_ = false; // what is cut must not pass for whole
     if (closed_) {
       reason_ = CloseReason::limit;

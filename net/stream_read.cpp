@@ -125,7 +125,7 @@ std::optional<Result<Bytes>> StreamCore::advance_read_into(ReadInto& into) {
     const std::size_t copied = std::min(into.buffer.size() - into_size_, unread_.size());
     if (copied > 0) {
       std::memcpy(into.buffer.data() + into_size_, unread_.view().data(), copied);
-      static_cast<void>(unread_.take(copied));
+      unread_.drop(copied);
       into_size_ += copied;
       count_memory();
     }

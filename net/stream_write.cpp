@@ -30,16 +30,19 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
     return error();
   if (write_end_wanted_)
     return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
-  const auto room = [&] { return size <= options_->max_write_buffer_size - unsent_.memory_size(); };
   if (size > options_->max_write_buffer_size)
     return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
-  if (!room()) {
+  const auto fits = [&] {
+    const auto room = write_room();
+    return room && size <= *room;
+  };
+  if (!fits()) {
     send_unsent(bytes_per_turn);
     if (closed_)
       return error();
     if (!writers_.empty()) // what was sent now is answered, also when the transport is blocked again
       loop_.at_end_of_turn(flush_task_);
-    if (!room())
+    if (!fits())
       return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
   }
   return std::nullopt;
@@ -56,14 +59,14 @@ std::uint64_t StreamCore::queued() {
 }
 
 std::optional<StreamError> StreamCore::queue_write(Bytes&& data, std::uint64_t& end) {
-  const std::size_t room = options_->max_write_buffer_size - unsent_.memory_size();
-  if (closed_ || write_end_wanted_ || data.size() > room) { // seldom
+  const auto room = write_room();
+  if (closed_ || write_end_wanted_ || !room || data.size() > *room) { // seldom
     if (auto refused = refuse_write(data.size()))
       return refused;
   } else {
     check_thread();
   }
-  unsent_.append(std::move(data));
+  unsent_.append(std::move(data), blocked_);
   end = queued();
   return std::nullopt;
 }
@@ -77,7 +80,7 @@ std::optional<StreamError> StreamCore::queue_pieces(std::vector<Bytes> pieces, s
   const std::uint64_t before = unsent_.end();
   try {
     for (Bytes& piece : pieces)
-      unsent_.append(std::move(piece));
+      unsent_.append(std::move(piece), blocked_);
   } catch (...) {
     unsent_.truncate(before);
     throw;
@@ -137,7 +140,8 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   TimePoint deadline = TimePoint::max();
   if (timeout && *timeout < TimePoint::max() - loop_.now())
     deadline = loop_.now() + *timeout;
-  arm_write_timer(deadline); // it may throw: before the completion is held
+  if (timeout)
+    arm_write_timer(deadline); // it may throw: before the completion is held
   writers_.insert(behind, {end, deadline, &completion});
   if (finished_) { // the close was told already: once more, to the late one
     finished_ = false;
@@ -146,7 +150,8 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   } else if (transport_ != nullptr && sent(end)) {
     loop_.at_end_of_turn(flush_task_);
   }
-  if (deadline <= loop_.now())
+  count_memory();
+  if (timeout && deadline <= loop_.now())
     check_write_deadlines();
 }
 
@@ -208,18 +213,33 @@ void StreamCore::end_own_side() {
     shut(CloseReason::peer_closed, {});
 }
 
+/// Looks from the last on: who has just begun to wait goes without a trace.
 void StreamCore::cancel_write(WriteCompletion& completion) noexcept {
-  for (std::size_t i = first_writer_; i < writers_.size(); ++i)
-    if (writers_[i].completion == &completion)
-      writers_[i].completion = nullptr;
+  const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
+  const auto rend = std::make_reverse_iterator(first);
+  const auto found = std::find_if(
+      writers_.rbegin(), rend, [&](const PendingWrite& writer) { return writer.completion == &completion; });
+  if (found == rend)
+    return;
+  found->completion = nullptr;
+  while (writers_.size() > first_writer_ && writers_.back().completion == nullptr)
+    writers_.pop_back();
+  if (first_writer_ == writers_.size()) {
+    writers_.clear();
+    first_writer_ = 0;
+  }
 }
 
 /// Takes the first writer out and answers it. It may queue, await and cancel other writes meanwhile.
 void StreamCore::answer_first_writer(Result<void> result) {
   WriteCompletion* completion = writers_[first_writer_++].completion;
   if (first_writer_ == writers_.size()) {
+    constexpr std::size_t kept_capacity = 16;
     writers_.clear();
+    if (writers_.capacity() > kept_capacity)
+      std::vector<PendingWrite>{}.swap(writers_);
     first_writer_ = 0;
+    count_memory();
   }
   if (completion != nullptr)
     completion->on_write(std::move(result));
@@ -255,12 +275,12 @@ void StreamCore::send_unsent(std::size_t most) {
     }
     const bool nothing =
         result.status == IoResult::Status::done && result.size == 0; // as some write(2)s say it
-    if (result.status == IoResult::Status::would_block || nothing) {
+    const bool crossed = result.status == IoResult::Status::crossed;
+    if (result.status == IoResult::Status::would_block || nothing || crossed) {
       blocked_ = true;
-      return;
-    }
-    if (result.status == IoResult::Status::crossed) {
-      blocked_ = write_crossed_ = true;
+      write_crossed_ = write_crossed_ || crossed;
+      unsent_.tighten();
+      count_memory();
       return;
     }
     if (result.status != IoResult::Status::done) {

@@ -161,7 +161,7 @@ TEST_P(MemoryBudgetTest, CountsWhatIsUnread) {
   EXPECT_EQ(budget->used(), 3 * step) << "unread";
   TestRead first{stream(), ReadBytes{1}};
   await(first);
-  EXPECT_EQ(budget->used(), 2 * step);
+  EXPECT_EQ(budget->used(), 3 * step) << "with the page in which the byte lies";
   TestRead rest{stream(), ReadBytes{3 * step - 1}};
   await(rest);
   EXPECT_EQ(budget->used(), 0U) << "what was read is the reader's";
@@ -171,7 +171,8 @@ TEST_P(MemoryBudgetTest, CountsWhatIsUnsent) {
   budget = std::make_shared<MemoryBudget>(64 * kib * kib);
   relink(options());
   const std::string written = fill_connection();
-  EXPECT_EQ(budget->used(), stream().unsent_size() / step * step);
+  EXPECT_GE(budget->used(), stream().unsent_size() / step * step);
+  EXPECT_LE(budget->used(), written.size() + step) << "with what is sent of the first piece";
   receive(written.size());
   EXPECT_EQ(stream().unsent_size(), 0U);
   EXPECT_EQ(budget->used(), 0U);

@@ -273,6 +273,12 @@ TEST_F(ProxyReaderTest, AConnectionThatEndsLeavesNothing) {
   send(half, "PROXY");
   ::shutdown(half.fd(), SHUT_WR);
   ASSERT_TRUE(run_until(loop, [&] { return reader->refused_count() == 3; }));
+  const Socket cut = connect_to(listener);
+  send(cut, proxy_v2(0x21, 0x11, proxy_addresses4()).substr(0, 20)); // its size is known
+  ASSERT_TRUE(run_until(loop, [&] { return reader->pending_count() == 1; }));
+  run_turns(loop, 2);
+  ::shutdown(cut.fd(), SHUT_WR);
+  ASSERT_TRUE(run_until(loop, [&] { return reader->refused_count() == 4; }));
   EXPECT_EQ(reader->pending_count(), 0u);
   EXPECT_TRUE(served.empty());
   EXPECT_TRUE(reasons.empty()) << "counted only";

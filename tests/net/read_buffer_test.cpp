@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <string>
@@ -43,6 +44,26 @@ TEST(ReadBuffer, IsUnchangedByAReadThatGotNothing) {
   buffer.prepare(2); // to the buffer's own block: as much is unread as is asked for
   buffer.commit(0);
   EXPECT_EQ(buffer.view(), "abc");
+}
+
+TEST(ReadBuffer, MovesWhatIsUnreadSeldomWhileItSlides) {
+  // A byte comes, a byte is taken: each move of what lies between must be paid by as many bytes that came.
+  for (const std::size_t unread :
+       {1000, 60'000, 65'535, 65'536, 65'537, 131'071, 131'073, 200'000, 262'143, 262'145, 400'000}) {
+    constexpr std::size_t asked = 65'536;
+    constexpr std::size_t rounds = 300'000;
+    ReadBuffer buffer;
+    for (std::size_t size = 0; size < unread; size += 1000)
+      receive(buffer, std::string(std::min<std::size_t>(1000, unread - size), 'a'), asked);
+    std::size_t moves = 0;
+    for (std::size_t i = 0; i < rounds; ++i) {
+      const char* before = buffer.view().data();
+      receive(buffer, "b", asked);
+      moves += buffer.view().data() != before ? 1 : 0;
+      static_cast<void>(buffer.take(1));
+    }
+    EXPECT_LE(moves, 1 + 2 * rounds / std::min(unread, asked)) << unread;
+  }
 }
 
 TEST(ReadBuffer, TakesFromTheFront) {

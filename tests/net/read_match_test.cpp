@@ -84,10 +84,18 @@ TEST(ReadMatch, FindsARandomDelimiterInRandomPieces) {
       c = between(0, 3) == 0 ? 'b' : 'a';
     return text;
   };
-  for (int round = 0; round < 500; ++round) {
-    const std::string input = random_text(between(1, 400));
-    const std::string delimiter = random_text(between(1, 9));
-    const std::size_t max_bytes = between(0, 450);
+  for (int round = 0; round < 1000; ++round) {
+    // Every second delimiter is long, and begins anew in itself; its beginnings stand in front of it.
+    std::string delimiter = random_text(between(1, 9));
+    std::string input = random_text(between(1, 400));
+    if (round % 2 == 0) {
+      while (delimiter.size() < 60)
+        delimiter += delimiter + random_text(1);
+      for (int i = 0; i < 5; ++i)
+        input += delimiter.substr(0, between(1, delimiter.size() - 1)) + random_text(1);
+      input += delimiter + input;
+    }
+    const std::size_t max_bytes = between(0, input.size() + 50);
     std::vector<std::size_t> ends;
     for (std::size_t end = 0; end < input.size();)
       ends.push_back(end = std::min(input.size(), end + between(1, 20)));
@@ -114,6 +122,26 @@ TEST(ReadMatch, SearchesNoByteTwiceBeyondTheDelimitersLength) {
   const std::string input(4 * 1024 * 1024, 'a');
   for (std::size_t size = input.size() - 100'000; size < input.size(); ++size)
     ASSERT_EQ(matcher.find(std::string_view{input}.substr(0, size)).kind, Kind::wants_more);
+}
+
+TEST(ReadMatch, ALongDelimiterCostsNoMoreThanItsBytes) {
+  // It begins at every byte of the input. Compared at each of them, it would take hours.
+  const std::string delimiter = std::string(4 * 1024 * 1024, 'a') + 'b';
+  std::string input(48 * 1024 * 1024, 'a');
+  expect_same(match(ReadUntil{delimiter}, input, {input.size() / 2, input.size()}), {Kind::wants_more});
+  input += 'b';
+  expect_same(match(ReadUntil{delimiter}, input, {input.size()}), {Kind::satisfied, input.size()});
+}
+
+TEST(ReadMatch, ALongDelimiterMayArriveByteByByte) {
+  // Searched again from where it may begin, with each byte, it would take hours.
+  const std::string delimiter = std::string(1024 * 1024, 'a') + 'b';
+  const std::string input(4 * 1024 * 1024, 'a');
+  ReadMatch matcher;
+  matcher.start(ReadUntil{delimiter}, greatest_buffer);
+  for (std::size_t size = 0; size <= input.size(); ++size)
+    ASSERT_EQ(matcher.find(std::string_view{input}.substr(0, size)).kind, Kind::wants_more);
+  expect_same(matcher.find(input + 'b'), {Kind::satisfied, input.size() + 1});
 }
 
 TEST(ReadMatch, LooksAtEachByteOnceForARegex) {

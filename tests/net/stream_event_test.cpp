@@ -4,6 +4,8 @@
 // transport.
 #include "tests/net/stream_sides.hpp"
 
+#include <algorithm>
+
 namespace squall {
 
 namespace {
@@ -180,6 +182,26 @@ TEST_P(EventTest, AreAwaitedInACoroutineAndToldToACallback) {
   ASSERT_TRUE(run_until([&] { return ended && calls == 1; }));
   EXPECT_EQ(order, "end closed by the peer");
   EXPECT_EQ(failure, nullptr);
+}
+
+TEST_P(EventTest, ManyMayWaitForItAndForgetIt) {
+  // Each looked for among all others, they would take minutes.
+  constexpr int count = 100'000;
+  std::vector<TestWait> closed(count);
+  std::vector<TestWait> at_end(count);
+  for (int i = 0; i < count; ++i) {
+    closed[i].take(stream().start_wait(StreamEvent::closed, closed[i]));
+    at_end[i].take(stream().start_wait(StreamEvent::ended, at_end[i]));
+  }
+  for (int i = count; i-- > 0;)
+    if (i % 3 != 0)
+      stream().forget_wait(at_end[i]);
+  stream().close();
+  await(closed.back());
+  EXPECT_TRUE(
+      std::all_of(closed.begin(), closed.end(), [](const TestWait& wait) { return wait.answers == 1; }));
+  for (int i = 0; i < count; ++i)
+    ASSERT_EQ(at_end[i].answers, i % 3 == 0 ? 1 : 0) << i;
 }
 
 TEST_P(EventTest, MayBeAskedForAndForgottenInsideAnAnswer) {
