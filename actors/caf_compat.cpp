@@ -3,6 +3,7 @@
 // caf_compat.cpp
 #include "actors/caf_compat.hpp"
 
+#include "net/unended.hpp"
 #include <squall/net/log.hpp>
 #include <squall/stream_messages.hpp>
 
@@ -32,6 +33,9 @@ public:
   explicit PoolHandler(caf::actor_config& config) : caf::event_based_actor{config} {
     set_exception_handler([](std::exception_ptr& exception) -> caf::error { return to_error(exception); });
   }
+
+private:
+  const unended::Counted counted_{unended::handlers};
 };
 
 /// A handler on the loop of its connection.

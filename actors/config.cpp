@@ -139,6 +139,7 @@ void read_server(const ConfigValue& value, ServerConfig& target) {
        {"limits", [&](const V& v) { read_limits(v, target.limits); }},
        {"memory_budget", [&](const V& v) { read_size(v, target.memory_budget, 0); }},
        {"drain_timeout", [&](const V& v) { read_time(v, target.drain_timeout); }},
+       {"stop_timeout", [&](const V& v) { read_time(v, target.stop_timeout); }},
        {"log", [&](const V& v) { read_log(v, target.log); }}});
   for (std::size_t i = 0; i < target.listen.size(); ++i)
     target.listen[i].accept.tls = own_tls[i].value_or(tls);

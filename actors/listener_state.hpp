@@ -6,6 +6,7 @@
 // Ownership  Shared by the listener, its connections and their places; it outlives the listener.
 #pragma once
 
+#include "net/unended.hpp"
 #include <squall/net/endpoint.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/ip_network.hpp>
@@ -65,14 +66,17 @@ public:
   OpenConnection() noexcept = default;
   explicit OpenConnection(std::shared_ptr<ListenerState> listener) : listener_{std::move(listener)} {
     ++listener_->open;
+    ++unended::connections;
   }
   OpenConnection(OpenConnection&&) noexcept = default;
   OpenConnection& operator=(OpenConnection&&) = delete;
   ~OpenConnection() { end(); }
 
   void end() noexcept {
-    if (listener_ != nullptr)
-      --listener_->open;
+    if (listener_ == nullptr)
+      return;
+    --listener_->open;
+    --unended::connections;
     listener_ = nullptr;
   }
   /// nullptr: of no listener, or at its end.

@@ -3,9 +3,13 @@
 // process_signals.cpp
 #include "actors/process_signals.hpp"
 
+#include "net/descriptor.hpp"
+#include "net/forced_end.hpp"
+#include "net/parent_process.hpp"
 #include <squall/net/log.hpp>
 #include <squall/tcp_server.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -50,11 +54,18 @@ void on_hangup(int) {
   errno = saved;
 }
 
-void on_termination(int number) {
+// The timer of the end, and what it is set to; written before the handlers are there.
+timer_t end_timer;
+itimerspec end_time{};
+
+void on_termination(int number, siginfo_t* info, void*) {
+  if (info->si_code == SI_TIMER && info->si_value.sival_ptr == &end_timer)
+    end_by_force();
   const int saved = errno;
   std::int64_t first = 0;
   const std::int64_t now = monotonic_milliseconds();
   if (first_signal.compare_exchange_strong(first, now)) {
+    timer_settime(end_timer, 0, &end_time, nullptr);
     wake();
   } else if (now - first >= second_signal_after) {
     std::signal(number, SIG_DFL);
@@ -63,28 +74,69 @@ void on_termination(int number) {
   errno = saved;
 }
 
+void make_end_timer(const EndTimes& times) {
+  constexpr std::chrono::milliseconds shortest{1}; // 0 would disarm the timer
+  constexpr std::chrono::milliseconds longest = std::chrono::hours{24 * 3650};
+  const auto all = std::clamp(std::clamp(times.drain, {}, longest) + std::clamp(times.stop, {}, longest),
+                              shortest, longest);
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(all);
+  end_time.it_value.tv_sec = seconds.count();
+  end_time.it_value.tv_nsec = std::chrono::nanoseconds{all - seconds}.count();
+  tell_parent_how_long_an_end_takes(all);
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGTERM;
+  event.sigev_value.sival_ptr = &end_timer;
+  if (timer_create(CLOCK_MONOTONIC, &event, &end_timer) != 0)
+    throw std::system_error{errno, std::generic_category(), "timer_create"};
+}
+
+/// SIGINT, SIGTERM and SIGHUP.
+sigset_t handled_signals() noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : {SIGHUP, SIGINT, SIGTERM})
+    sigaddset(&set, number);
+  return set;
+}
+
 } // namespace
 
-ProcessSignals::ProcessSignals() : event_{eventfd(0, EFD_CLOEXEC)} {
+ProcessSignals::ProcessSignals(const EndTimes& times) : event_{above_standard(eventfd(0, EFD_CLOEXEC))} {
   if (!event_)
     throw std::system_error{errno, std::generic_category(), "eventfd"};
   int none = -1;
   if (!signal_event.compare_exchange_strong(none, event_.fd()))
     throw std::logic_error{"another server of this process waits for the signals already"};
+  try {
+    make_end_timer(times);
+  } catch (...) {
+    signal_event.store(-1);
+    throw;
+  }
   first_signal.store(0);
   hangup.store(false);
   struct sigaction action {};
-  action.sa_handler = on_termination;
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, &old_int_);
+  action.sa_sigaction = on_termination;
+  action.sa_flags = SA_RESTART | SA_SIGINFO;
+  sigaction(SIGINT, nullptr, &old_int_);
+  handles_int_ = (old_int_.sa_flags & SA_SIGINFO) != 0 || old_int_.sa_handler != SIG_IGN;
+  if (handles_int_)
+    sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, &old_term_);
   action.sa_handler = on_hangup;
+  action.sa_flags = SA_RESTART;
   sigaction(SIGHUP, &action, &old_hup_);
+  const sigset_t handled = handled_signals();
+  pthread_sigmask(SIG_UNBLOCK, &handled, &old_mask_);
 }
 
 ProcessSignals::~ProcessSignals() {
+  pthread_sigmask(SIG_SETMASK, &old_mask_, nullptr);
+  timer_delete(end_timer);
   sigaction(SIGHUP, &old_hup_, nullptr);
-  sigaction(SIGINT, &old_int_, nullptr);
+  if (handles_int_)
+    sigaction(SIGINT, &old_int_, nullptr);
   sigaction(SIGTERM, &old_term_, nullptr);
   signal_event.store(-1);
 }
@@ -107,11 +159,8 @@ ProcessSignals::Wish ProcessSignals::wait() const {
 }
 
 ProcessSignalsBlocked::ProcessSignalsBlocked() noexcept {
-  sigset_t all;
-  sigemptyset(&all);
-  for (const int number : {SIGHUP, SIGINT, SIGTERM})
-    sigaddset(&all, number);
-  pthread_sigmask(SIG_BLOCK, &all, &previous_);
+  const sigset_t handled = handled_signals();
+  pthread_sigmask(SIG_BLOCK, &handled, &previous_);
 }
 
 ProcessSignalsBlocked::~ProcessSignalsBlocked() { pthread_sigmask(SIG_SETMASK, &previous_, nullptr); }
@@ -121,6 +170,7 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
   while (signals.wait() == ProcessSignals::Wish::reload)
     server.begin_reload_tls(); // a file may hold up the reload, but not the end
   if (drain_timeout > std::chrono::milliseconds::zero()) {
+    set_end_stage("draining");
     const Drained drained = server.drain(drain_timeout);
     log_event(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
               drained.cut > 0 ? "the time for draining was over; what was left is cut"
@@ -129,6 +179,7 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
                {"idle", std::to_string(drained.idle)},
                {"cut", std::to_string(drained.cut)}});
   }
+  set_end_stage("closing connections");
   server.shutdown();
 }
 

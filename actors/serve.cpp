@@ -2,14 +2,19 @@
 //
 // serve.cpp
 #include "actors/process_signals.hpp"
+#include "net/descriptor.hpp"
+#include "net/log_output.hpp"
 #include <squall/net/process.hpp>
 #include <squall/serve.hpp>
 
-#include <cstdio>
+#include <algorithm>
+#include <csignal>
 #include <exception>
 #include <getopt.h>
 #include <optional>
+#include <string>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace squall {
 
@@ -21,16 +26,15 @@ struct CommandLine {
   std::optional<std::string> config_path;
   bool check = false;
   bool help = false;
-  bool valid = true;
+  const char* wrong = nullptr; ///< what cannot be understood
 };
 
-void print_usage(std::FILE* out, const char* program) {
-  std::fprintf(out,
-               "usage: %s [--config FILE] [--check]\n"
-               "  --config FILE  read the configuration from a JSON file (docs/configuration.md)\n"
-               "  --check        validate the configuration and end\n"
-               "  --help         print this\n",
-               program);
+std::string usage(const std::string& program) {
+  return "usage: " + program +
+         " [--config FILE] [--check]\n"
+         "  --config FILE  read the configuration from a JSON file (docs/configuration.md)\n"
+         "  --check        validate the configuration and end\n"
+         "  --help         print this\n";
 }
 
 CommandLine parse_command_line(int argc, char** argv) {
@@ -40,6 +44,7 @@ CommandLine parse_command_line(int argc, char** argv) {
                                    {nullptr, 0, nullptr, 0}};
   CommandLine result;
   optind = 0; // getopt_long(3) starts anew
+  opterr = 0; // it would wait for who reads standard error
   for (int found; (found = getopt_long(argc, argv, "h", options, nullptr)) != -1;) {
     if (found == 'c')
       result.config_path = optarg;
@@ -48,12 +53,10 @@ CommandLine parse_command_line(int argc, char** argv) {
     else if (found == 'h')
       result.help = true;
     else
-      result.valid = false; // getopt_long has said what is wrong
+      result.wrong = argv[std::max(optind - 1, 1)];
   }
-  if (optind < argc) {
-    std::fprintf(stderr, "%s: unexpected argument '%s'\n", argv[0], argv[optind]);
-    result.valid = false;
-  }
+  if (!result.wrong && optind < argc)
+    result.wrong = argv[optind];
   return result;
 }
 
@@ -79,30 +82,47 @@ Bound bind_all(const std::vector<ListenOptions>& entries) {
 }
 
 void print_addresses(const Bound& bound) {
+  std::string lines;
   for (const auto& sockets : bound)
     for (const ListeningSocket& socket : sockets)
-      std::printf("listening on %s\n", to_string(socket.local_endpoint()).c_str());
-  std::fflush(stdout);
+      lines += "listening on " + to_string(socket.local_endpoint()) + '\n';
+  write_soon(STDOUT_FILENO, lines);
+}
+
+/// fork_processes hands on no SIGHUP that is ignored (nohup(1)), since it would end a child that does not handle it; those of
+/// a server do, and it is blocked until then.
+void handle_hangup_also_where_it_is_ignored() noexcept {
+  struct sigaction action {};
+  sigaction(SIGHUP, nullptr, &action);
+  if (action.sa_handler == SIG_IGN)
+    std::signal(SIGHUP, SIG_DFL);
 }
 
 } // namespace
 
 int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults) {
+  open_missing_standard_streams();
   const CommandLine command = parse_command_line(argc, argv);
-  if (!command.valid || command.help) {
-    print_usage(command.valid ? stdout : stderr, argv[0]);
-    return command.valid ? exit_ok : exit_usage;
+  const std::string program = argv[0];
+  if (command.wrong != nullptr) {
+    write_soon(STDERR_FILENO,
+               program + ": cannot make sense of \"" + escape_bytes(command.wrong) + "\"\n" + usage(program));
+    return exit_usage;
+  }
+  if (command.help) {
+    write_soon(STDOUT_FILENO, usage(program));
+    return exit_ok;
   }
   ServerConfig config = defaults;
   try {
     if (command.config_path)
       config = load_config(*command.config_path);
   } catch (const ConfigError& error) {
-    std::fprintf(stderr, "%s\n", error.what());
+    write_soon(STDERR_FILENO, error.what() + std::string{'\n'});
     return exit_usage;
   }
   if (command.check) {
-    std::printf("the configuration is valid\n");
+    write_soon(STDOUT_FILENO, "the configuration is valid\n");
     return exit_ok;
   }
   set_log_level(config.log.level);
@@ -111,14 +131,14 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   try {
     const Bound bound = bind_all(config.listen);
     // From before the first line of output, since who reads it may send a signal, until somebody waits for it:
-    // fork_processes in the parent of children, the object below elsewhere.
-    std::optional<ProcessSignalsBlocked> blocked{std::in_place};
+    // fork_processes in the parent of children, the other object below elsewhere.
+    const ProcessSignalsBlocked blocked;
     if (config.processes != 1) {
+      handle_hangup_also_where_it_is_ignored();
       print_addresses(bound);
       fork_processes(config.processes, config.max_restarts);
     }
-    const ProcessSignals signals;
-    blocked.reset();
+    const ProcessSignals signals{{config.drain_timeout, config.stop_timeout}};
     server.configure({.io_threads = config.io_threads,
                       .stream = config.stream,
                       .limits = config.limits,
@@ -130,7 +150,7 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
     run_until_terminated(server, signals, config.drain_timeout);
     return exit_ok;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "%s: %s\n", argv[0], error.what());
+    write_soon(STDERR_FILENO, program + ": " + error.what() + '\n');
     return exit_cannot_listen;
   }
 }

@@ -3,6 +3,7 @@
 // tcp_server.cpp
 #include "actors/listener.hpp"
 #include "actors/process_signals.hpp"
+#include "net/forced_end.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/memory_budget.hpp>
 #include <squall/net/process.hpp>
@@ -63,8 +64,13 @@ public:
       // Actors that handlers made and that live on must not keep the process.
       system.await_actors_before_shutdown(false);
     }
+    struct Workers {
+      ~Workers() { set_end_stage("waiting for handlers on CAF's workers"); }
+    };
+
     SystemConfig config;
     caf::actor_system system{config};
+    Workers workers; ///< its end comes before that of `system`
     IOSystem io;
     ListenerActor listener;
   };
@@ -237,7 +243,7 @@ bool TCPServer::close_connection(std::uint64_t id, bool abort) {
 }
 
 int TCPServer::run() {
-  const ProcessSignals signals;
+  const ProcessSignals signals{{impl_->options.drain_timeout, impl_->options.stop_timeout}};
   run_until_terminated(*this, signals, impl_->options.drain_timeout);
   return 0;
 }

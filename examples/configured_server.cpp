@@ -34,7 +34,8 @@ int main(int argc, char** argv) try {
                     .stream = config.stream,
                     .limits = config.limits,
                     .memory_budget = config.memory_budget,
-                    .drain_timeout = config.drain_timeout});
+                    .drain_timeout = config.drain_timeout,
+                    .stop_timeout = config.stop_timeout});
   for (std::size_t i = 0; i < bound.size(); ++i)
     server.add_sockets(bound[i], config.listen[i].accept);
   // [configure]

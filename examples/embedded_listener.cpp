@@ -4,6 +4,7 @@
 // connection, on which it talks first, and ends.
 #include <squall/io_system.hpp>
 
+#include <exception>
 #include <iostream>
 
 // [handler]
@@ -26,7 +27,7 @@ caf::behavior greet(caf::event_based_actor* self, squall::StreamActor stream, sq
 }
 // [handler]
 
-int main() {
+int main() try {
   // [system]
   caf::actor_system_config config;
   config.set("scheduler.policy", caf::atom("sharing")); // the default policy polls while it is idle
@@ -45,4 +46,7 @@ int main() {
 
   std::cin.get(); // until the end of the input, or a key
   self->send(server, squall::Stop{});
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }

@@ -3,6 +3,7 @@
 // minimal_server.cpp: the shortest server: answers each line with itself, on a port that the system chooses.
 #include <squall/tcp_server.hpp>
 
+#include <exception>
 #include <iostream>
 
 // [program]
@@ -13,10 +14,13 @@ class EchoServer : public squall::TCPServer {
   }
 };
 
-int main() {
+int main() try {
   EchoServer server;
   for (const squall::Endpoint& endpoint : server.listen(0, "127.0.0.1"))
     std::cout << "listening on " << to_string(endpoint) << std::endl;
   return server.run();
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }
 // [program]

@@ -4,6 +4,7 @@
 // running server. It ends after "drain", or with its input.
 #include <squall/tcp_server.hpp>
 
+#include <exception>
 #include <iostream>
 #include <sstream>
 
@@ -70,10 +71,13 @@ bool obey(squall::TCPServer& server, const std::string& line) {
 }
 // [commands]
 
-int main() {
+int main() try {
   EchoServer server{options()};
   for (const squall::Endpoint& endpoint : server.listen(0, "127.0.0.1"))
     std::cout << "listening on " << to_string(endpoint) << std::endl;
   for (std::string line; std::getline(std::cin, line) && obey(server, line);)
     ;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }

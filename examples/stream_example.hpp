@@ -52,7 +52,7 @@ inline squall::Task<Pair> connected(squall::EventLoop& loop, squall::StreamOptio
 }
 
 /// Runs `program` in a loop of its own to its end. @returns the exit status
-inline int run(const std::function<squall::Task<>(squall::EventLoop&)>& program) {
+inline int run(const std::function<squall::Task<>(squall::EventLoop&)>& program) try {
   squall::set_log_level(squall::LogLevel::warning); // that a read passed its limit is wanted here
   squall::EventLoop loop;
   squall::TaskContext context{loop};
@@ -65,15 +65,13 @@ inline int run(const std::function<squall::Task<>(squall::EventLoop&)>& program)
                            }};
   task.start(context);
   loop.run();
-  try {
-    if (failure)
-      std::rethrow_exception(failure);
-  } catch (const std::exception& error) {
-    std::cerr << error.what() << '\n';
-    return 1;
-  }
+  if (failure)
+    std::rethrow_exception(failure);
   std::cout << "all operations done" << std::endl;
   return 0;
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }
 
 } // namespace example

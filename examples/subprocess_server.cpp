@@ -5,6 +5,7 @@
 #include <squall/net/subprocess.hpp>
 #include <squall/tcp_server.hpp>
 
+#include <exception>
 #include <iostream>
 
 // [handler]
@@ -27,11 +28,14 @@ private:
 };
 // [handler]
 
-int main() {
+int main() try {
   squall::ServerOptions options;
   options.stream.half_close = true;
   SortServer server{options};
   for (const squall::Endpoint& endpoint : server.listen(0, "127.0.0.1"))
     std::cout << "listening on " << to_string(endpoint) << std::endl;
   return server.run();
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }

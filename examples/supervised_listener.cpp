@@ -3,6 +3,7 @@
 // supervised_listener.cpp: an actor that owns a listener: neither outlives the other. It ends with its input.
 #include <squall/io_system.hpp>
 
+#include <exception>
 #include <iostream>
 
 squall::Task<> echo(squall::IOStream stream, squall::Endpoint) {
@@ -23,7 +24,7 @@ caf::behavior service(caf::event_based_actor* self, squall::IOSystem* io) {
 }
 // [owner]
 
-int main() {
+int main() try {
   caf::actor_system_config config;
   config.set("scheduler.policy", caf::atom("sharing")); // the default policy polls while it is idle
   caf::actor_system system{config};
@@ -36,4 +37,7 @@ int main() {
   self->wait_for(owner);
   std::cout << "the service has ended" << std::endl;
   std::getline(std::cin, line); // connections live on until the IOSystem ends
+} catch (const std::exception& error) {
+  std::cerr << error.what() << '\n';
+  return 1;
 }

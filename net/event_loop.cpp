@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // event_loop.cpp: the loop over epoll(7) and eventfd(2).
+#include "net/descriptor.hpp"
 #include "net/timer_queue.hpp"
+#include "net/unended.hpp"
 #include <squall/net/event_loop.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
@@ -10,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <system_error>
@@ -41,7 +44,8 @@ private:
   EventLoop* previous_;
 };
 
-Socket checked(int fd, const char* call) {
+Socket checked(int made, const char* call) {
+  const int fd = above_standard(made);
   if (fd < 0)
     throw std::system_error{errno, std::generic_category(), call};
   return Socket{fd};
@@ -55,6 +59,18 @@ int to_timeout(Duration wait) {
   return static_cast<int>(
       std::chrono::ceil<std::chrono::milliseconds>(std::min<Duration>(wait, longest)).count());
 }
+
+/// The loop is in a turn, and does not wait, while it lives.
+class InTurn {
+public:
+  explicit InTurn(unended::LoopPlace& place) noexcept : place_{place} { place_.set_busy(true); }
+  InTurn(const InTurn&) = delete;
+  InTurn& operator=(const InTurn&) = delete;
+  ~InTurn() { place_.set_busy(false); }
+
+private:
+  unended::LoopPlace& place_;
+};
 
 Readiness to_readiness(std::uint32_t events) {
   return {.readable = (events & EPOLLIN) != 0,
@@ -85,10 +101,20 @@ struct EventLoop::Impl {
     next_ready = ready_count = 0;
     const int count = epoll_wait(epoll.fd(), ready.data(), static_cast<int>(ready.size()), timeout);
     if (count < 0 && errno != EINTR)
-      throw std::system_error{errno, std::generic_category(), "epoll_wait"};
+      wait_without_epoll(timeout);
     ready_count = static_cast<std::size_t>(std::max(count, 0));
     woken.exchange(false,
                    std::memory_order_acq_rel); // not a store: what was posted before the wake-up is seen now
+  }
+
+  /// epoll_wait(2) fails for good only where somebody has closed the descriptor of it, or taken its number. No descriptor is
+  /// heard of any more, but functions are run, timers too, and the loop can be stopped; and it does not spin.
+  void wait_without_epoll(int timeout) {
+    log_event(LogLevel::error, "loop_failed",
+              "a loop hears of its descriptors no more; has somebody closed its own?",
+              {{"error", "epoll_wait: " + std::generic_category().message(errno)}});
+    constexpr int longest = 10; // milliseconds; the wake-up is not heard of either
+    poll(nullptr, 0, std::min(timeout, longest));
   }
 
   void dispatch() {
@@ -147,6 +173,7 @@ struct EventLoop::Impl {
   std::atomic<bool> posted_pending{false};
   std::atomic<bool> woken{false}; ///< the wake-up event is set and not yet seen
   std::atomic<bool> stopping{false};
+  unended::LoopPlace place;
 };
 
 EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} {
@@ -205,6 +232,7 @@ void EventLoop::run_once(Duration max_wait) {
     max_wait = impl.timers.wait_time(impl.clock->now(), max_wait);
   ++turn_;
   impl.wait(idle ? to_timeout(max_wait) : 0);
+  const InTurn turn{impl.place};
   impl.dispatch();
   impl.run_posted();
   if (!impl.timers.empty())

@@ -10,6 +10,9 @@
 
 namespace squall {
 
+/// Of a server that did not end in time and was ended by force: EX_SOFTWARE of sysexits(3).
+constexpr int status_ended_by_force = 70;
+
 /// From what wait(2) tells of a process that ended.
 inline int to_returncode(int wait_status) noexcept {
   return WIFSIGNALED(wait_status) ? -WTERMSIG(wait_status) : WEXITSTATUS(wait_status);

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // log.cpp: levels, rate, escaping and the default sink of the log.
+//
+// One thread at a time is with the sink. What others have to say meanwhile they leave to it, in a queue of limited length: so
+// none of them ever waits.
 
 #include "net/log_limiter.hpp"
+#include "net/log_output.hpp"
 #include <squall/net/log.hpp>
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdio>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <unistd.h>
 
 namespace squall {
 
@@ -20,11 +27,36 @@ constexpr std::size_t max_value_size = 128;
 std::atomic<LogLevel> current_level{LogLevel::info};
 std::atomic<LogFormat> current_format{LogFormat::text};
 
+/// How many events wait for the sink at most.
+constexpr std::size_t max_waiting = 256;
+
+/// An event that waits for its turn.
+struct KeptEvent {
+  explicit KeptEvent(const LogEvent& event)
+      : level{event.level}, name{event.name}, message{event.message}, fields{event.fields},
+        suppressed{event.suppressed} {}
+  [[nodiscard]] LogEvent view() const noexcept { return {level, name, message, fields, suppressed}; }
+
+  LogLevel level;
+  std::string name;
+  std::string message;
+  LogFields fields;
+  std::uint64_t suppressed;
+};
+
 struct LogState {
-  std::mutex limiter_mutex; // apart from the sink's, so that swallowed events do not wait for a slow sink
+  std::mutex limiter_mutex;
   RateLimiter limiter{10, 20};
-  std::mutex sink_mutex;
-  std::shared_ptr<const LogSink> sink; // null: the default one
+
+  std::mutex mutex; ///< of all below, but for what the thread that is `busy` alone uses; held for moments
+  std::shared_ptr<const LogSink> sink; ///< null: the default one
+  bool busy = false;                   ///< a thread hands events to the sink
+  const LogSink* running = nullptr;    ///< a sink of the user's that is being called
+  std::condition_variable returned;    ///< `running` has changed
+  std::deque<KeptEvent> waiting;
+  std::uint64_t dropped = 0; ///< events that nobody got, and of which nobody was told
+
+  LineOutput output{STDERR_FILENO}; ///< the busy thread's
 };
 
 /// Never destroyed: destructors of static objects may log.
@@ -33,7 +65,7 @@ LogState& log_state() {
   return *state;
 }
 
-/// True in the thread that runs the sink, and so holds sink_mutex.
+/// True in the thread that runs the sink.
 thread_local bool in_sink = false;
 
 struct InSink {
@@ -215,11 +247,8 @@ std::string json_line(const LogEvent& event, std::chrono::system_clock::time_poi
   return line;
 }
 
-/// Standard error has no buffer: the line leaves in one write, whole even where processes share the file.
-void write_to_stderr(const LogEvent& event) {
-  const auto format = current_format.load(std::memory_order_relaxed);
-  const std::string line = format_log_event(event, format, std::chrono::system_clock::now());
-  std::fwrite(line.data(), 1, line.size(), stderr);
+bool write_to_stderr(const LogEvent& event) {
+  return log_state().output.write(format_log_event(event, log_format(), std::chrono::system_clock::now()));
 }
 
 // -- the way of an event
@@ -231,16 +260,71 @@ std::optional<std::uint64_t> admit(std::string_view name) {
   return state.limiter.admit(name, now);
 }
 
-void call_sink(const LogEvent& event) {
-  LogState& state = log_state();
-  std::shared_ptr<const LogSink> sink; // outlives the lock: a sink that replaces itself goes behind it
-  const std::lock_guard lock{state.sink_mutex};
+/// @returns whether it arrived
+bool pass(const LogSink* sink, const LogEvent& event) noexcept {
   const InSink mark;
-  sink = state.sink;
-  if (sink)
+  try {
+    if (sink == nullptr)
+      return write_to_stderr(event);
     (*sink)(event);
-  else
-    write_to_stderr(event);
+    return true;
+  } catch (...) { // a sink that throws, or no memory for a line
+    return false;
+  }
+}
+
+bool tell_dropped(const LogSink* sink, std::uint64_t count) noexcept {
+  try {
+    const LogFields fields{{"count", std::to_string(count)}};
+    return pass(sink, {LogLevel::warning, "log_lines_dropped", "lines of the log were dropped", fields, 0});
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+/// The caller is the busy thread; `lock` is open while the sink has the event.
+void deliver(LogState& state, std::unique_lock<std::mutex>& lock, const LogEvent& event) noexcept {
+  std::shared_ptr<const LogSink> sink = state.sink;
+  state.running = sink.get();
+  const std::uint64_t dropped = std::exchange(state.dropped, 0);
+  lock.unlock();
+  const bool told = dropped == 0 || tell_dropped(sink.get(), dropped);
+  const bool passed = told && pass(sink.get(), event);
+  lock.lock();
+  state.dropped += (told ? 0 : dropped) + (passed ? 0 : 1);
+  state.running = nullptr;
+  state.returned.notify_all();
+  if (sink.use_count() == 1) { // it was replaced; its destructor may log
+    lock.unlock();
+    sink.reset();
+    lock.lock();
+  }
+}
+
+void keep(LogState& state, const LogEvent& event) noexcept {
+  try {
+    if (state.waiting.size() < max_waiting) {
+      state.waiting.emplace_back(event);
+      return;
+    }
+  } catch (const std::bad_alloc&) {
+  }
+  ++state.dropped;
+}
+
+void hand_over(const LogEvent& event) noexcept {
+  LogState& state = log_state();
+  std::unique_lock lock{state.mutex};
+  if (state.busy)
+    return keep(state, event);
+  state.busy = true;
+  deliver(state, lock, event);
+  while (!state.waiting.empty()) {
+    const KeptEvent next = std::move(state.waiting.front());
+    state.waiting.pop_front();
+    deliver(state, lock, next.view());
+  }
+  state.busy = false;
 }
 
 } // namespace
@@ -251,13 +335,15 @@ LogLevel log_level() noexcept { return current_level.load(std::memory_order_rela
 
 void set_log_format(LogFormat format) noexcept { current_format.store(format, std::memory_order_relaxed); }
 
+LogFormat log_format() noexcept { return current_format.load(std::memory_order_relaxed); }
+
 void set_log_sink(LogSink sink) {
   LogState& state = log_state();
   auto next = sink ? std::make_shared<const LogSink>(std::move(sink)) : nullptr;
-  std::unique_lock lock{state.sink_mutex, std::defer_lock};
-  if (!in_sink)
-    lock.lock();
+  std::unique_lock lock{state.mutex};
   state.sink.swap(next); // the old one goes behind the lock: its destructor may log
+  if (next != nullptr && !in_sink)
+    state.returned.wait(lock, [&] { return state.running != next.get(); });
 }
 
 void set_log_rate(double per_second, double burst) {
@@ -274,8 +360,10 @@ void log_event(LogLevel level, std::string_view name, std::string_view message,
     return;
   try {
     if (const auto suppressed = admit(name))
-      call_sink(LogEvent{level, name, message, fields, *suppressed});
-  } catch (...) { // a sink that throws, or no memory for a line
+      hand_over(LogEvent{level, name, message, fields, *suppressed});
+  } catch (const std::bad_alloc&) { // for a new name of the rate limit
+    const std::lock_guard lock{log_state().mutex};
+    ++log_state().dropped;
   }
 }
 

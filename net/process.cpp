@@ -6,22 +6,28 @@
 // no race, and no descriptor of its own that a child would have to close.
 #include "net/exit_status.hpp"
 #include "net/listening_sockets.hpp"
+#include "net/parent_process.hpp"
 #include "net/restart_limit.hpp"
 #include <squall/net/event_loop.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/process.hpp>
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <ctime>
 #include <dirent.h>
 #include <iostream>
+#include <new>
 #include <sched.h>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
@@ -36,12 +42,27 @@ namespace {
 
 using std::chrono::steady_clock;
 
-/// How long children that are to end have before SIGKILL.
+/// How long children have before SIGKILL when the parent gives up and they have not said how long they take.
 constexpr std::chrono::seconds end_grace{10};
+/// What they get beyond what they have said, to come to their own end and say why it took so long.
+constexpr std::chrono::seconds kill_grace{1};
 constexpr std::array<int, 3> forwarded_signals{SIGTERM, SIGINT, SIGHUP};
 
 int current_task_id = -1;
 int current_process_count = 1;
+
+/// In memory that all processes of a family share: how long the end of a child takes at most, in milliseconds; 0: it has not
+/// said so.
+using EndTime = std::atomic<std::int64_t>;
+static_assert(EndTime::is_always_lock_free);
+EndTime* current_end_time = nullptr;
+
+/// The signals that were blocked when the program began, so by whoever started it and not by its own wish.
+const sigset_t blocked_at_start = [] {
+  sigset_t set;
+  pthread_sigmask(SIG_BLOCK, nullptr, &set);
+  return set;
+}();
 
 /// 0 where that cannot be told: /proc is not mounted.
 int count_threads() {
@@ -83,22 +104,28 @@ void check_that_forking_is_safe() {
         "that listens and every other thread after the fork"};
 }
 
-/// Blocks the signals that the parent waits for, until it goes.
+/// Blocks the signals that the parent waits for, until it goes. SIGTERM always ends a family: where it is ignored or was blocked
+/// when the program began, it is neither any more.
 class WaitedSignals {
 public:
   WaitedSignals() {
+    struct sigaction by_default {};
+    by_default.sa_handler = SIG_DFL;
     sigemptyset(&set_);
     sigaddset(&set_, SIGCHLD);
     for (const int number : forwarded_signals) {
-      struct sigaction action {};
-      sigaction(number, nullptr, &action);
-      if (action.sa_handler != SIG_IGN)
+      const bool ignored = is_ignored(number);
+      if (ignored && number == SIGTERM)
+        sigaction(SIGTERM, &by_default, nullptr);
+      if (!ignored || number == SIGTERM)
         sigaddset(&set_, number);
     }
     pthread_sigmask(SIG_BLOCK, &set_, &old_mask_);
-    struct sigaction by_default {};
-    by_default.sa_handler = SIG_DFL; // where SIGCHLD is ignored, nobody hears how a child ended (wait(2))
-    sigaction(SIGCHLD, &by_default, &old_child_);
+    for (const int number : forwarded_signals)
+      if (sigismember(&blocked_at_start, number) == 1)
+        sigdelset(&old_mask_, number);
+    sigaction(SIGCHLD, &by_default,
+              &old_child_); // where it is ignored, nobody hears how a child ended (wait(2))
   }
   WaitedSignals(const WaitedSignals&) = delete;
   WaitedSignals& operator=(const WaitedSignals&) = delete;
@@ -118,6 +145,12 @@ public:
   }
 
 private:
+  static bool is_ignored(int number) {
+    struct sigaction action {};
+    sigaction(number, nullptr, &action);
+    return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_IGN;
+  }
+
   sigset_t set_{};
   sigset_t old_mask_{};
   struct sigaction old_child_ {};
@@ -129,14 +162,16 @@ struct Child {
   int task_id;
   pid_t pid = 0;        ///< 0: none runs
   bool hung_up = false; ///< SIGHUP was sent to it
+  bool killed = false;  ///< it did not end in time
   RestartLimit restarts;
   std::optional<TimePoint> start_at; ///< when the next is due
 };
 
 /// Returns in a child, with the signals as they were before; the caller has made it one.
-void become_child(int id, int count, pid_t parent) {
+void become_child(int id, int count, pid_t parent, EndTime& end_time) {
   current_task_id = id;
   current_process_count = count;
+  current_end_time = &end_time;
   prctl(PR_SET_PDEATHSIG, SIGTERM);
   if (getppid() != parent) // which died before it could be told
     _exit(EXIT_FAILURE);
@@ -146,10 +181,19 @@ void become_child(int id, int count, pid_t parent) {
   std::srand(seed);
 }
 
+/// One for each child, for as long as one of the processes lives.
+EndTime* share_end_times(int count) {
+  const std::size_t size = sizeof(EndTime) * static_cast<std::size_t>(count);
+  void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED)
+    throw std::system_error{errno, std::generic_category(), "mmap"};
+  return new (memory) EndTime[static_cast<std::size_t>(count)]{};
+}
+
 /// What the parent does.
 class Family {
 public:
-  Family(int count, int max_restarts) {
+  Family(int count, int max_restarts) : end_times_{share_end_times(count)} {
     for (int id = 0; id < count; ++id)
       children_.emplace_back(id, static_cast<std::size_t>(max_restarts));
   }
@@ -166,15 +210,18 @@ public:
       }
     }
     while (!done()) {
-      handle(signals_.wait(time_to_next_start()));
+      handle(signals_.wait(time_to_next_step()));
       reap();
+      kill_overdue();
       if (start_due())
         return true;
     }
     return false;
   }
 
-  [[nodiscard]] int exit_status() const noexcept { return failed_ ? EXIT_FAILURE : EXIT_SUCCESS; }
+  [[nodiscard]] int exit_status() const noexcept {
+    return overdue_ ? status_ended_by_force : failed_ ? EXIT_FAILURE : EXIT_SUCCESS;
+  }
 
 private:
   /// True in the child. Without a pid of the child, fork(2) has failed with errno.
@@ -182,9 +229,10 @@ private:
     const pid_t parent = getpid();
     child.start_at.reset();
     child.hung_up = false;
+    end_time(child) = 0;
     const pid_t pid = fork();
     if (pid == 0)
-      become_child(child.task_id, static_cast<int>(children_.size()), parent);
+      become_child(child.task_id, static_cast<int>(children_.size()), parent, end_time(child));
     else if (pid > 0)
       child.pid = pid;
     return pid == 0;
@@ -209,13 +257,40 @@ private:
     return true;
   }
 
-  [[nodiscard]] Duration time_to_next_start() const {
+  [[nodiscard]] EndTime& end_time(const Child& child) const noexcept {
+    return end_times_[static_cast<std::size_t>(child.task_id)];
+  }
+
+  /// None: it may run as long as it likes.
+  [[nodiscard]] std::optional<TimePoint> kill_time(const Child& child) const {
+    if (!ending_since_ || child.pid == 0 || child.killed)
+      return std::nullopt;
+    if (const std::chrono::milliseconds told{end_time(child).load()}; told.count() > 0)
+      return *ending_since_ + told + kill_grace;
+    return giving_up_ ? std::optional{*ending_since_ + end_grace} : std::nullopt;
+  }
+
+  [[nodiscard]] Duration time_to_next_step() const {
     Duration time = std::chrono::hours{1};
     const TimePoint now = steady_clock::now();
     for (const Child& child : children_)
-      if (child.start_at)
-        time = std::min(time, std::max(Duration::zero(), *child.start_at - now));
+      for (const auto& step : {child.start_at, kill_time(child)})
+        if (step)
+          time = std::min(time, std::max(Duration::zero(), *step - now));
     return time;
+  }
+
+  void kill_overdue() {
+    const TimePoint now = steady_clock::now();
+    for (Child& child : children_) {
+      const auto time = kill_time(child);
+      if (!time || now < *time)
+        continue;
+      child.killed = overdue_ = true;
+      kill(child.pid, SIGKILL); // not reaped yet, so the id is still that child's
+      log_event(LogLevel::error, "child_killed", "a child process did not end in time and was killed",
+                {{"task_id", std::to_string(child.task_id)}, {"pid", std::to_string(child.pid)}});
+    }
   }
 
   void handle(int number) {
@@ -234,7 +309,8 @@ private:
 
   /// No child is started any more, so nobody needs the parent's copies of the sockets.
   void begin_end() noexcept {
-    ending_ = true;
+    if (!ending_since_)
+      ending_since_ = steady_clock::now();
     close_listening_sockets();
   }
 
@@ -258,10 +334,12 @@ private:
   void on_end(Child& child, int returncode) {
     if (returncode == 0 || (child.hung_up && returncode == -SIGHUP))
       return;
-    if (ending_)
+    if (ending_since_) {
       failed_ = failed_ || (returncode != -SIGTERM && returncode != -SIGINT);
-    else
+      overdue_ = overdue_ || returncode == status_ended_by_force;
+    } else {
       restart(child, describe_returncode(returncode));
+    }
   }
 
   void restart(Child& child, const std::string& why) {
@@ -289,29 +367,24 @@ private:
 
   /// SIGTERM, and after a while SIGKILL, to all; returns when they have ended.
   void end_all() {
+    giving_up_ = true;
     begin_end();
     for (Child& child : children_)
       child.start_at.reset();
     send_all(SIGTERM);
-    const TimePoint last = steady_clock::now() + end_grace;
-    bool killed = false;
-    for (;;) {
-      reap();
-      if (done())
-        return;
-      const TimePoint now = steady_clock::now();
-      if (!killed && now >= last) {
-        send_all(SIGKILL);
-        killed = true;
-      }
-      static_cast<void>(signals_.wait(killed ? Duration{end_grace} : last - now));
+    for (reap(); !done(); reap()) {
+      static_cast<void>(signals_.wait(time_to_next_step()));
+      kill_overdue();
     }
   }
 
   const WaitedSignals signals_;
   std::vector<Child> children_;
-  bool ending_ = false; ///< no child is started any more
-  bool failed_ = false; ///< a child did not end as it should have when all were to
+  EndTime* end_times_;
+  std::optional<TimePoint> ending_since_; ///< no child is started any more
+  bool giving_up_ = false;
+  bool failed_ = false;  ///< a child did not end as it should have when all were to
+  bool overdue_ = false; ///< a child did not end in time
 };
 
 } // namespace
@@ -322,6 +395,11 @@ int cpu_count() noexcept {
     return CPU_COUNT(&cores);
   const long online = sysconf(_SC_NPROCESSORS_ONLN); // more cores than the set has room for
   return online > 0 ? static_cast<int>(online) : 1;
+}
+
+void tell_parent_how_long_an_end_takes(std::chrono::milliseconds longest) noexcept {
+  if (current_end_time != nullptr)
+    *current_end_time = longest.count();
 }
 
 int process_count() noexcept { return current_process_count; }

@@ -3,6 +3,7 @@
 // socket_api.cpp
 #include "net/socket_api.hpp"
 
+#include "net/descriptor.hpp"
 #include "net/sigpipe_guard.hpp"
 #include <squall/net/resolver.hpp>
 
@@ -217,6 +218,11 @@ IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept {
   return to_result(sent);
 }
 
+std::size_t send_at_once(int fd, std::string_view bytes) noexcept {
+  const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent > 0 ? static_cast<std::size_t>(sent) : 0;
+}
+
 IoResult send_file(int fd, int file, std::uint64_t offset, std::size_t size) noexcept {
   const SigpipeGuard guard; // sendfile(2) has no MSG_NOSIGNAL
   auto position = static_cast<off_t>(offset);
@@ -258,7 +264,7 @@ int connect(Socket& socket, const Endpoint& address) noexcept {
       return EINVAL;
     Socket made;
     if (!socket) {
-      made = Socket{::socket(target->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+      made = Socket{above_standard(::socket(target->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
       if (!made)
         return errno;
     }
@@ -316,7 +322,7 @@ Bound bind_source(const Endpoint& source) {
       {source.address.empty() ? (is_ipv6 ? "::" : "0.0.0.0") : source.address, source.port, source.family});
   if (!address)
     return {Socket{}, EINVAL};
-  Socket socket{::socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  Socket socket{above_standard(::socket(address->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
   if (!socket)
     return {Socket{}, errno};
   const int fd = socket.fd();
@@ -345,8 +351,8 @@ void prepare(int fd) {
 Accepted accept(int listening_fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof address;
-  const int fd =
-      ::accept4(listening_fd, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  const int fd = above_standard(
+      ::accept4(listening_fd, reinterpret_cast<sockaddr*>(&address), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (fd < 0)
     return {Socket{}, {}, errno};
   Socket socket{fd};
@@ -403,7 +409,7 @@ std::vector<BindAddress> resolve_to_bind(const std::string& address, AddressFami
 }
 
 Bound bind_and_listen(const BindAddress& address, std::uint16_t port, const BindOptions& options) {
-  Socket socket{::socket(address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  Socket socket{above_standard(::socket(address.family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
   if (!socket)
     return {Socket{}, errno};
   sockaddr_storage storage{};
@@ -427,7 +433,7 @@ Bound bind_unix(const std::string& path, std::uint32_t mode) {
   const auto address = to_system_address({path, 0, AddressFamily::unix_domain});
   if (!address)
     return {Socket{}, EINVAL};
-  Socket socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  Socket socket{above_standard(::socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))};
   if (!socket)
     return {Socket{}, errno};
   sockaddr_storage storage{};

@@ -3,6 +3,7 @@
 // socket_file.cpp
 #include "net/socket_file.hpp"
 
+#include "net/descriptor.hpp"
 #include "net/regular_file.hpp"
 #include "net/socket_api.hpp"
 
@@ -33,7 +34,8 @@ class DirectoryLock {
 public:
   explicit DirectoryLock(const std::string& path) {
     const std::filesystem::path folder = std::filesystem::path{path}.parent_path();
-    directory_ = Socket{::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
+    directory_ = Socket{
+        above_standard(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC))};
     for (int tries = 0; directory_ && tries < 100; ++tries) {
       if (::flock(directory_.fd(), LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
         return;

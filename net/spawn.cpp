@@ -3,6 +3,7 @@
 // spawn.cpp
 #include "net/spawn.hpp"
 
+#include "net/descriptor.hpp"
 #include "net/regular_file.hpp"
 
 #include <algorithm>
@@ -16,8 +17,6 @@
 namespace squall {
 
 namespace {
-
-constexpr int first_other_descriptor = 3; ///< behind the standard streams
 
 void check(int error, const char* call) {
   if (error != 0)
@@ -84,23 +83,14 @@ struct Pipe {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0)
       throw std::system_error{errno, std::generic_category(), "pipe2"};
-    reading = Socket{ends[0]};
-    writing = Socket{ends[1]};
-    reading = above_standard(std::move(reading));
-    writing = above_standard(std::move(writing));
+    reading = Socket{above_standard(ends[0])};
+    const int error = errno;
+    writing = Socket{above_standard(ends[1])};
+    if (!reading || !writing)
+      throw std::system_error{reading ? errno : error, std::generic_category(), "fcntl"};
   }
   Socket reading;
   Socket writing;
-
-private:
-  static Socket above_standard(Socket end) {
-    if (end.fd() >= first_other_descriptor)
-      return end;
-    const int moved = fcntl(end.fd(), F_DUPFD_CLOEXEC, first_other_descriptor);
-    if (moved < 0)
-      throw std::system_error{errno, std::generic_category(), "fcntl"};
-    return Socket{moved};
-  }
 };
 
 /// Texts as the system wants them; `texts` must live on.
@@ -147,7 +137,8 @@ Spawned spawn(const std::vector<std::string>& command, const SubprocessOptions& 
   std::vector<Socket> theirs; // closed here when the program has them
   Spawned spawned;
   const auto set_up = [&](StandardStream kind, int number, Socket& ours) {
-    if (kind == StandardStream::null) {
+    const bool has_none = kind == StandardStream::inherit && fcntl(number, F_GETFD) < 0;
+    if (kind == StandardStream::null || has_none) { // or the first file that the program opens would be it
       actions.open_null(number);
     } else if (kind == StandardStream::output) {
       actions.duplicate(STDOUT_FILENO, number);

@@ -4,6 +4,7 @@
 //
 // A pidfd (pidfd_open(2)) becomes readable when the program ends. So no handler of SIGCHLD is needed, of which a process has
 // one only, and signals and waits can never meet another process that got the same id.
+#include "net/descriptor.hpp"
 #include "net/exit_status.hpp"
 #include "net/regular_file.hpp"
 #include "net/spawn.hpp"
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <deque>
 #include <mutex>
 #include <sys/syscall.h>
@@ -26,6 +28,27 @@ namespace {
 /// What is told where the exit status was lost.
 constexpr int lost_returncode = 255;
 
+void tell_lost() noexcept {
+  log_event(
+      LogLevel::error, "exit_status_lost",
+      "the exit status of a program is lost: somebody waits for every child, or SIGCHLD was ignored later");
+}
+
+/// Where SIGCHLD is ignored, a child is forgotten when it ends (wait(2)): its status is lost, and its id is given out again.
+/// That outlives exec, so it may be no wish of this program's.
+void keep_children_until_waited_for() noexcept {
+  struct sigaction action {};
+  sigaction(SIGCHLD, nullptr, &action);
+  const bool is_handler =
+      (action.sa_flags & SA_SIGINFO) != 0 || (action.sa_handler != SIG_IGN && action.sa_handler != SIG_DFL);
+  if (action.sa_handler != SIG_IGN && (action.sa_flags & SA_NOCLDWAIT) == 0)
+    return;
+  if (!is_handler)
+    action.sa_handler = SIG_DFL;
+  action.sa_flags &= ~SA_NOCLDWAIT;
+  sigaction(SIGCHLD, &action, nullptr);
+}
+
 /// @returns the returncode; nothing while the program runs
 std::optional<int> take_exit(const Socket& pidfd) noexcept {
   siginfo_t info{};
@@ -34,8 +57,7 @@ std::optional<int> take_exit(const Socket& pidfd) noexcept {
     result = waitid(P_PIDFD, static_cast<id_t>(pidfd.fd()), &info, WEXITED | WNOHANG);
   while (result != 0 && errno == EINTR);
   if (result != 0) {
-    log_event(LogLevel::error, "exit_status_lost",
-              "the exit status of a program is lost: SIGCHLD is ignored, or somebody waits for every child");
+    tell_lost();
     return lost_returncode;
   }
   if (info.si_pid == 0)
@@ -68,11 +90,22 @@ LeftPrograms& left_programs() {
   return programs;
 }
 
+/// True while `id` is a child of ours, also one that has ended and was not waited for.
+bool is_child(idtype_t kind, id_t id) noexcept {
+  siginfo_t info{};
+  return waitid(kind, id, &info, WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+/// Empty: somebody else has waited for the program, so its id may be that of another by now.
+/// @throws std::system_error, and the program is killed
 Socket open_pidfd(pid_t pid) {
-  const long fd = syscall(SYS_pidfd_open, pid, 0); // close-on-exec
-  if (fd >= 0)
-    return Socket{static_cast<int>(fd)};
+  const auto id = static_cast<id_t>(pid);
+  Socket pidfd{above_standard(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)))}; // close-on-exec
+  if (pidfd)
+    return is_child(P_PIDFD, static_cast<id_t>(pidfd.fd())) ? std::move(pidfd) : Socket{};
   const std::system_error failure{errno, std::generic_category(), "pidfd_open"};
+  if (!is_child(P_PID, id))
+    return Socket{};
   ::kill(pid, SIGKILL); // nobody could hear of its end
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
   }
@@ -92,6 +125,11 @@ public:
   void watch(pid_t pid) {
     pid_ = pid;
     pidfd_ = open_pidfd(pid);
+    if (!pidfd_) {
+      tell_lost();
+      returncode_ = lost_returncode;
+      return;
+    }
     keep_ = shared_from_this();
     try {
       loop_.watch(pidfd_.fd(), *this);
@@ -189,6 +227,7 @@ CalledProcessError::CalledProcessError(const std::string& program, int returncod
 Subprocess::Subprocess(EventLoop& loop, const std::vector<std::string>& command,
                        const SubprocessOptions& options) {
   left_programs().reap();
+  keep_children_until_waited_for();
   state_ = std::make_shared<State>(loop, command.empty() ? "" : command.front());
   Spawned spawned = spawn(command, options);
   state_->watch(spawned.pid);

@@ -3,6 +3,7 @@
 // threaded_resolver.cpp: lookups that wait for the system, on threads of their own.
 #include "net/signals_blocked.hpp"
 #include "net/socket_api.hpp"
+#include "net/unended.hpp"
 #include <squall/net/resolver.hpp>
 
 #include <algorithm>
@@ -109,6 +110,7 @@ void ThreadedResolver::Pool::run(Worker& worker) {
       const Job job = std::move(waiting.front());
       waiting.pop_front();
       lock.unlock();
+      const unended::Counted counted{unended::lookups};
       try {
         if (job.answer.wanted())
           job.answer(look_up(job.request));

@@ -5,8 +5,11 @@
 //
 //     process_helper WHAT [ARGUMENTS]
 #include <squall/net/acceptor.hpp>
+#include <squall/net/file.hpp>
 #include <squall/net/io_stream.hpp>
+#include <squall/net/log.hpp>
 #include <squall/net/process.hpp>
+#include <squall/net/subprocess.hpp>
 #include <squall/net/task.hpp>
 
 #include <algorithm>
@@ -18,6 +21,7 @@
 #include <cstdlib>
 #include <dirent.h>
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -25,6 +29,7 @@
 #include <map>
 #include <netinet/in.h>
 #include <new>
+#include <optional>
 #include <sched.h>
 #include <sstream>
 #include <string>
@@ -384,6 +389,40 @@ int signal_state(const Arguments&) {
   return 0;
 }
 
+/// Without standard streams, makes everything that has a descriptor; says which of 0 to 2 are taken.
+int closed_streams(const Arguments&) {
+  const int output = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 100);
+  for (const int fd : {0, 1, 2})
+    close(fd);
+  squall::set_log_level(squall::LogLevel::debug);
+  squall::EventLoop loop;
+  const squall::ListeningSocket listening = squall::bind_sockets(0, "127.0.0.1").front();
+  std::optional<squall::IOStream> accepted;
+  const squall::Acceptor acceptor{loop, listening, [&](squall::Socket socket, const squall::Endpoint&) {
+                                    accepted.emplace(loop, std::move(socket));
+                                  }};
+  squall::IOStream client{loop};
+  client.connect(squall::Connect{listening.local_endpoint()}, [](const auto&) {});
+  while (!accepted)
+    loop.run_once(std::chrono::seconds{1});
+  const squall::File file = squall::File::open("/proc/self/status");
+  squall::SubprocessOptions options;
+  options.standard_output = squall::StandardStream::stream;
+  options.standard_error = squall::StandardStream::output;
+  squall::Subprocess program{loop, {"sh", "-c", "[ -e /proc/$$/fd/0 ] && echo has an input"}, options};
+  std::string said;
+  program.standard_output().read(squall::ReadUntilClose{}, [&](const squall::Result<squall::Bytes>& text) {
+    said = text ? text->str() : "?";
+  });
+  while (!program.returncode() || said.empty())
+    loop.run_once(std::chrono::seconds{1});
+  squall::log_event(squall::LogLevel::error, "nobody", "gets this");
+  for (const int fd : {0, 1, 2})
+    if (fcntl(fd, F_GETFD) >= 0)
+      said += "taken " + std::to_string(fd) + '\n';
+  return write(output, said.data(), said.size()) == static_cast<ssize_t>(said.size()) ? 0 : 99;
+}
+
 int exit_with(const Arguments& arguments) { return number(arguments, 0); }
 
 /// Says that it is there, then stays.
@@ -413,6 +452,7 @@ const std::map<std::string, int (*)(const Arguments&)> programs{
     {"environment", environment},
     {"descriptors", descriptors},
     {"signal_state", signal_state},
+    {"closed_streams", closed_streams},
     {"exit_with", exit_with},
     {"sleep", sleep},
 };

@@ -61,6 +61,7 @@ struct ServerConfig {
   ListenerLimits limits;
   std::size_t memory_budget = 0;                   ///< as ServerOptions::memory_budget; of each process
   std::chrono::milliseconds drain_timeout{10'000}; ///< as ServerOptions::drain_timeout
+  std::chrono::milliseconds stop_timeout{5'000};   ///< as ServerOptions::stop_timeout
   LogOptions log;
 };
 

@@ -36,6 +36,9 @@ struct ServerOptions {
   std::size_t memory_budget = 0;
   /// How long run() lets connections come to their end at SIGINT and SIGTERM; see drain(). 0: not at all.
   std::chrono::milliseconds drain_timeout{10'000};
+  /// How long run() may take after that, from SIGINT or SIGTERM on drain_timeout + stop_timeout in all. Then the process is
+  /// ended, whatever holds it up.
+  std::chrono::milliseconds stop_timeout{5'000};
 };
 
 class TCPServer {
@@ -111,7 +114,10 @@ public:
 
   /// Waits for SIGINT or SIGTERM, then drains, for at most ServerOptions::drain_timeout, and shuts down; SIGHUP is
   /// reload_tls(), and what it says goes to the log. Until it returns, and not before, it holds the handlers of the three
-  /// signals; a second SIGINT or SIGTERM ends the process at once, unless it comes less than 100 ms after the first.
+  /// signals, and lets the calling thread have them, also where the process was started with them blocked; a SIGINT that is
+  /// ignored stays so. A second SIGINT or SIGTERM ends the process at once, unless it comes less than 100 ms after the first.
+  /// Where drain_timeout and stop_timeout are over and it has not returned, since a handler or a worker of CAF does not
+  /// end, it says so on standard error (ended_by_force), and the process ends with status 70; no destructor runs then.
   /// @returns the exit status: 0 @throws std::logic_error when another server of the process runs
   int run();
 

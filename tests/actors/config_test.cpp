@@ -90,7 +90,7 @@ const std::string time_allowed =
 const std::string seconds_allowed =
     R"(whole seconds from "1s" to "9h": a string with one of the units ms, s, m, h, like "60s" or "2m")";
 const std::string root_keys =
-    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "memory_budget", "drain_timeout", "log")";
+    R"(one of "listen", "tls", "io_threads", "processes", "max_restarts", "stream", "limits", "memory_budget", "drain_timeout", "stop_timeout", "log")";
 
 std::string size_allowed(std::size_t least) {
   return "a size from " + std::to_string(least) +
@@ -579,11 +579,15 @@ TEST(LimitsConfig, AnAnswerAndItsWishGoTogether) {
                       R"("when_full": "answer" beside it, or neither)"));
 }
 
-TEST(LimitsConfig, ADrainLastsADayAtMost) {
+TEST(LimitsConfig, AnEndLastsTwoDaysAtMost) {
   EXPECT_EQ(parse_config(root_with("drain_timeout", "\"0s\"")).drain_timeout, 0ms);
   EXPECT_EQ(parse_config(root_with("drain_timeout", "\"24h\"")).drain_timeout, 24h);
-  for (const std::string wrong : {R"("86400001ms")", R"("-1ms")"})
-    EXPECT_EQ(problems_of(root_with("drain_timeout", wrong)), problem("/drain_timeout", wrong, time_allowed));
+  EXPECT_EQ(parse_config("{}").stop_timeout, 5s);
+  EXPECT_EQ(parse_config(root_with("stop_timeout", "\"0s\"")).stop_timeout, 0ms);
+  EXPECT_EQ(parse_config(root_with("stop_timeout", "\"24h\"")).stop_timeout, 24h);
+  for (const std::string key : {"drain_timeout", "stop_timeout"})
+    for (const std::string wrong : {R"("86400001ms")", R"("-1ms")"})
+      EXPECT_EQ(problems_of(root_with(key, wrong)), problem("/" + key, wrong, time_allowed));
 }
 
 // -- unknown and repeated keys

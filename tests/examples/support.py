@@ -160,7 +160,7 @@ class Server:
     """
 
     def __init__(self, example, config=None, *, arguments=None, descriptor_limit=None, hard_descriptor_limit=None,
-                 inherited=None, environment=None, expected_status=0):
+                 inherited=None, environment=None, expected_status=0, stderr=None):
         self.example = example
         self.arguments = arguments
         self.config = {"listen": [{"address": "127.0.0.1", "port": 0}], **(config or {})}
@@ -169,6 +169,7 @@ class Server:
         self.inherited = inherited or {}  # names and sockets, which it gets as systemd would give them
         self.environment = environment or {}
         self.expected_status = expected_status
+        self.stderr = stderr  # a file or a descriptor instead of what log() reads
         self.process = None
         self.addresses = []  # (host, port) or the path of a unix socket, in the order of the configuration
         self.output = b""
@@ -243,7 +244,7 @@ class Server:
             self.process = subprocess.Popen(
                 with_inherited(self.inherited, [example_path(self.example), *(self.arguments or ["--config", file.name])]),
                 pass_fds=[given.fileno() for given in self.inherited.values()], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=log, bufsize=0, env={**os.environ, **self.environment},
+                stdout=subprocess.PIPE, stderr=self.stderr or log, bufsize=0, env={**os.environ, **self.environment},
                 preexec_fn=self._prepare_child)
         self._read_addresses()
         if self.arguments:  # not by serve(), which handles SIGTERM before it prints
@@ -320,6 +321,14 @@ def receive_exactly(client, size):
             raise ConnectionError(f"the server closed after {len(received)} of {size} bytes")
         received += chunk
     return bytes(received)
+
+
+def receive_to_end_of_line(client):
+    """A line, byte by byte. @raises ConnectionError when the connection ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        line += receive_exactly(client, 1)
+    return line
 
 
 def receive_to_end(client):

@@ -82,6 +82,9 @@ private:
   static void reset(double per_second) {
     set_log_level(LogLevel::info);
     set_log_format(LogFormat::text);
+    set_log_sink([](const LogEvent&) {});
+    set_log_rate(0, 20);
+    log_event(LogLevel::error, "reset", "tells what a test before has dropped");
     set_log_sink({});
     set_log_rate(per_second, 20);
   }

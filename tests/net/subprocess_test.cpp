@@ -287,6 +287,65 @@ TEST_F(SubprocessTest, AStatusThatSomebodyElseTookIsToldAsLost) {
   EXPECT_EQ(events, std::vector<std::string>{"exit_status_lost"});
 }
 
+/// SIGCHLD is as a test wants it while it lives.
+class ChildSignal {
+public:
+  ChildSignal(void (*handler)(int), int flags) {
+    struct sigaction action {};
+    action.sa_handler = handler;
+    action.sa_flags = flags;
+    sigaction(SIGCHLD, &action, &before_);
+  }
+  ChildSignal(const ChildSignal&) = delete;
+  ChildSignal& operator=(const ChildSignal&) = delete;
+  ~ChildSignal() { sigaction(SIGCHLD, &before_, nullptr); }
+
+private:
+  struct sigaction before_ {};
+};
+
+TEST_F(SubprocessTest, NoStatusIsLostWhereTheEndOfChildrenIsIgnored) {
+  struct Way {
+    void (*handler)(int);
+    int flags;
+  };
+  for (const Way way :
+       {Way{SIG_IGN, 0}, Way{SIG_DFL, SA_NOCLDWAIT}, Way{[](int) {}, SA_NOCLDWAIT | SA_RESTART}}) {
+    const ChildSignal signal{way.handler, way.flags};
+    for (int i = 0; i < 50; ++i) { // short enough for some to end before anybody looks
+      Subprocess process{loop, {"true"}};
+      ASSERT_EQ(end_of(process), 0);
+    }
+    Subprocess process{loop, {SQUALL_PROCESS_HELPER, "exit_with", "7"}};
+    EXPECT_EQ(end_of(process), 7);
+  }
+}
+
+TEST_F(SubprocessTest, AProgramThatSomebodyElseWaitsForIsNeverMistakenForAnother) {
+  set_log_sink([](const LogEvent&) {});
+  std::atomic<bool> done{false};
+  std::thread reaper{[&] {
+    while (!done)
+      if (waitpid(-1, nullptr, WNOHANG) <= 0)
+        std::this_thread::yield();
+  }};
+  for (int i = 0; i < 100; ++i) {
+    Subprocess process{loop, {"true"}};
+    const int returncode = end_of(process);
+    EXPECT_TRUE(returncode == 0 || returncode == 255) << returncode;
+    EXPECT_FALSE(process.kill());
+  }
+  done = true;
+  reaper.join();
+  set_log_sink({});
+}
+
+TEST_F(SubprocessTest, NothingOfOursTakesThePlaceOfAStandardStreamThatIsMissing) {
+  Helper helper{loop, {"closed_streams"}};
+  EXPECT_EQ(helper.rest(), (std::vector<std::string>{"has an input"}));
+  EXPECT_EQ(helper.returncode(), 0);
+}
+
 // -- streams, environment, folder
 
 TEST_F(SubprocessTest, HasEachOfItsStreams) {

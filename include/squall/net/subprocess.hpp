@@ -16,9 +16,10 @@
 //            programs that it has started itself and that hold its streams.
 // Lifetime   The loop must outlive the object. When the loop ends before the program, waits for the exit are dropped
 //            unanswered, as its timers are.
-// Signals    A program begins with no signal blocked or ignored. No handler of SIGCHLD is needed, nor
-//            changed. Where SIGCHLD is ignored, or somebody waits for every child (wait(2)), the exit status is lost: then
-//            255 is told, with an error in the log.
+// Signals    A program begins with no signal blocked or ignored. No handler of SIGCHLD is needed, nor changed; but
+//            where SIGCHLD is ignored (which a process inherits), the first Subprocess sets it to its default, as the system
+//            would forget each child at its end. Where somebody waits for every child (wait(2)), the exit status may be lost:
+//            then 255 is told, with an error in the log, and no signal is sent to anybody.
 #pragma once
 
 #include <squall/net/event_loop.hpp>
@@ -41,7 +42,7 @@ namespace squall {
 
 /// What a program has as one of its standard streams.
 enum class StandardStream : std::uint8_t {
-  inherit, ///< the one of this process
+  inherit, ///< the one of this process; /dev/null where it has none
   null,    ///< /dev/null: nothing to read, everything is taken
   stream,  ///< a pipe, whose other end is a PipeIOStream here
   output,  ///< of standard_error only: the same as the program's standard output
