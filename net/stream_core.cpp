@@ -112,6 +112,7 @@ void StreamCore::run_deferred() {
   const Guard guard{*this};
   if (link_ == LinkState::handshaking && transport_ != nullptr)
     continue_handshake();
+  answer_cancelled();
   answer_waits(true);
   go_on();
   if (read_ended_ || closed_) // the pending read was answered just now
