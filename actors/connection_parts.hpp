@@ -58,7 +58,7 @@ public:
     if (const auto receiver = caf::actor_cast<caf::strong_actor_ptr>(request_.receiver))
       actor_.unit()->targets().add(actor_.unit(), receiver, *this);
   }
-  ~ChunkTransfer() { actor_.unit()->targets().remove(*this); }
+  ~ChunkTransfer() override { actor_.unit()->targets().remove(*this); }
 
   void read_next() {
     waiting_for_ = {};

@@ -32,7 +32,7 @@ private:
   struct Pending final : TargetWatch::Dependent {
     Pending(CoroutineHost& owner, std::uint64_t number, Waiter& waiting) noexcept
         : host{owner}, id{number}, waiter{waiting} {}
-    ~Pending() { host.actor_.unit()->targets().remove(*this); }
+    ~Pending() override { host.actor_.unit()->targets().remove(*this); }
     void on_target_down() override {
       host.end_request(id, caf::make_message(caf::make_error(caf::sec::request_receiver_down)));
     }

@@ -34,7 +34,7 @@ public:
     virtual void on_target_down() = 0;
 
   protected:
-    ~Dependent() = default;
+    virtual ~Dependent() = default;
 
   private:
     friend class TargetWatch;
