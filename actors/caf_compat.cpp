@@ -11,6 +11,9 @@
 #include <caf/scheduled_actor.hpp>
 #include <caf/scheduler/abstract_coordinator.hpp>
 
+#include <algorithm>
+#include <exception>
+
 namespace squall {
 
 namespace {
@@ -45,11 +48,11 @@ public:
       : PoolHandler{config}, unit_{std::move(unit)} {}
 
   void enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) override {
-    // Idle and called from its loop: the message is handled here, without waking or scheduling anything.
+    // Idle, and the loop itself has something for it: the message is handled here, without scheduling anything.
     // Taking the mailbox out of its blocked state makes what arrives meanwhile, from any thread, wait in it.
     // Messages that the handler skipped have to be tried again when it has handled another one, which only
     // its mailbox does.
-    if (unit_->may_handle_now() && nothing_skipped() && mailbox().try_unblock())
+    if (unit_->take_direct() && nothing_skipped() && mailbox().try_unblock())
       handle_now(std::move(message));
     else
       caf::event_based_actor::enqueue(std::move(message), &unit_->home());
@@ -69,7 +72,6 @@ private:
 
   void handle_now(caf::mailbox_element_ptr message) {
     const caf::strong_actor_ptr self{ctrl()}; // it may end
-    const LoopUnit::Nesting nesting{*unit_};
     switch (activate(unit_.get(), *message)) {
     case activation_result::terminated:
       return;
@@ -121,27 +123,29 @@ void LoopUnit::Home::exec_later(caf::resumable* job) {
   unit_.loop_.defer(*this);
 }
 
+/// Runs also what these schedule, so that a message is handled in the turn of its sending; that, however, no longer than
+/// a turn's share.
 void LoopUnit::Home::run_task() {
-  running_.swap(jobs_);
   // An exception leaves the loop's run(): what it kept from running goes on in the next turn.
   struct Rest {
     Home& home;
     std::size_t done = 0;
     ~Rest() {
-      auto& running = home.running_;
-      running.erase(running.begin(), running.begin() + static_cast<std::ptrdiff_t>(done));
-      if (running.empty())
-        return;
-      running.insert(running.end(), home.jobs_.begin(), home.jobs_.end());
-      running.swap(home.jobs_);
-      running.clear();
-      home.unit_.loop_.defer(home);
+      auto& jobs = home.jobs_;
+      jobs.erase(jobs.begin(), jobs.begin() + static_cast<std::ptrdiff_t>(done));
+      jobs.insert(jobs.end(), home.later_.begin(), home.later_.end());
+      home.later_.clear();
+      if (jobs.empty())
+        home.LoopTask::unlink();
+      else
+        home.unit_.loop_.defer(home);
     }
   } rest{*this};
-  while (rest.done < running_.size()) {
-    caf::intrusive_ptr<caf::resumable> job{running_[rest.done++], false};
+  const std::size_t most = jobs_.size() + messages_per_turn;
+  while (rest.done < std::min(jobs_.size(), most)) {
+    caf::intrusive_ptr<caf::resumable> job{jobs_[rest.done++], false};
     if (job->resume(&unit_, messages_per_turn) == caf::resumable::resume_later)
-      exec_later(job.detach());
+      later_.push_back(job.detach());
   }
 }
 
@@ -324,6 +328,26 @@ void LoopActor::quit(caf::error reason) {
   if (self_ == nullptr)
     return;
   const caf::strong_actor_ptr keep = std::exchange(self_, nullptr);
+  std::exception_ptr failure; // which keeps nobody from hearing of the end
+  try {
+    on_end(reason);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  bool later = unit_->inside_sender(); // a function that is attached to the actor is code of a user
+  try {
+    if (later)
+      unit_->post([keep, this, reason] { tell_end(reason); });
+  } catch (const std::bad_alloc&) {
+    later = false;
+  }
+  if (!later)
+    tell_end(std::move(reason));
+  if (failure)
+    std::rethrow_exception(failure);
+}
+
+void LoopActor::tell_end(caf::error reason) {
   struct Gone { // also when a function that was attached to the actor throws
     LoopActor& actor;
     ~Gone() {
@@ -332,7 +356,6 @@ void LoopActor::quit(caf::error reason) {
       actor.unit_->actor_gone();
     }
   } const gone{*this};
-  on_end(reason);
   cleanup(std::move(reason), unit_.get());
   after_end();
 }

@@ -6,10 +6,13 @@
 //
 // Two kinds of actors are pinned to a loop. A LoopActor (stream actor, listener) has no mailbox and no
 // behavior: the loop's thread handles each message where it is sent. A handler actor is a
-// caf::event_based_actor whose messages are handled at once while it is idle and the sender is on its loop,
-// and wait in its mailbox otherwise.
+// caf::event_based_actor: what the loop itself has for it is handled at once while it is idle; what other code
+// of users sends, and what comes from other threads, waits in its mailbox.
+//
+// Code of a user never runs inside other code of a user: not inside its send, nor inside its call of a stream.
 #pragma once
 
+#include "actors/target_watch.hpp"
 #include <squall/net/event_loop.hpp>
 
 #include <caf/all.hpp>
@@ -55,8 +58,24 @@ public:
   /// Hands a message to an actor on this loop, later.
   void post_message(LoopActor& target, caf::mailbox_element_ptr message);
 
-  /// A message may be handled inside its sender: on the loop's thread, and not too deep.
+  /// A message to a LoopActor may be handled inside its sender: on the loop's thread, and not too deep.
   [[nodiscard]] bool may_handle_now() const noexcept { return loop_.in_loop() && depth_ < most_depth; }
+  /// One is: what runs now may run inside code of a user.
+  [[nodiscard]] bool inside_sender() const noexcept { return depth_ > 0; }
+
+  /// While it lives, the next message to a handler of this loop is handled where it is sent: an answer that comes from
+  /// the loop itself, so that no code of a user is around it.
+  class Direct {
+  public:
+    explicit Direct(LoopUnit& unit) noexcept : unit_{unit} { unit_.direct_ = true; }
+    Direct(const Direct&) = delete;
+    Direct& operator=(const Direct&) = delete;
+    ~Direct() { unit_.direct_ = false; }
+
+  private:
+    LoopUnit& unit_;
+  };
+  [[nodiscard]] bool take_direct() noexcept { return loop_.in_loop() && std::exchange(direct_, false); }
 
   /// Counts how deep messages are handled inside their senders, while it lives.
   class Nesting {
@@ -69,6 +88,9 @@ public:
   private:
     LoopUnit& unit_;
   };
+
+  /// Of those that wait for other actors. On the loop's thread.
+  [[nodiscard]] TargetWatch& targets() noexcept { return targets_; }
 
   void add(LoopActor& actor) noexcept;
   /// Calls `function` with each actor that has not ended; none may come or end meanwhile. On the loop's thread.
@@ -104,7 +126,7 @@ private:
     void run_task() override;
     LoopUnit& unit_;
     std::vector<caf::resumable*> jobs_;
-    std::vector<caf::resumable*> running_;
+    std::vector<caf::resumable*> later_; ///< that have had their share of the turn, while the others run
   };
 
   static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
@@ -112,7 +134,9 @@ private:
 
   EventLoop loop_;
   Home home_;
+  TargetWatch targets_;
   int depth_ = 0;
+  bool direct_ = false;
   bool ending_ = false;
   IntrusiveList<LoopActor> actors_;
   std::atomic<std::size_t> actor_count_{0}; ///< LoopActors and handlers
@@ -181,7 +205,8 @@ public:
   [[nodiscard]] EventLoop& loop() const noexcept { return unit_->loop(); }
   [[nodiscard]] caf::strong_actor_ptr strong_ref() const { return caf::strong_actor_ptr{ctrl()}; }
 
-  /// Ends the actor: on_end(), then monitors and links hear `reason`. On the loop's thread.
+  /// Ends the actor: on_end(), then monitors and links hear `reason`; from inside a sender, they do later. On the loop's
+  /// thread.
   void quit(caf::error reason);
   /// It has, or is about to.
   [[nodiscard]] bool ended() const noexcept { return self_ == nullptr; }
@@ -198,6 +223,9 @@ public:
   caf::message_id send_request(const caf::strong_actor_ptr& target, caf::message content);
 
 protected:
+  /// From now on no message is handled inside its sender: for actors that call functions of a user.
+  void handle_later_only() noexcept { ++queued_; }
+
   /// A request or a message, on the loop's thread, perhaps inside its sender. What it throws is logged and, to a request,
   /// answered.
   virtual void on_message(caf::mailbox_element& message) = 0;
@@ -222,10 +250,11 @@ private:
   friend class LoopUnit;
   void handle(caf::mailbox_element& message);
   void handle_request(caf::mailbox_element& message) noexcept;
+  void tell_end(caf::error reason);
 
   const std::shared_ptr<LoopUnit> unit_;
   caf::strong_actor_ptr self_; ///< until quit()
-  std::size_t queued_ = 0;     ///< messages that the loop's own thread posted to it
+  std::size_t queued_ = 0;     ///< messages that the loop's own thread posted to it, behind which others wait
   caf::message_id last_request_id_ = caf::make_message_id();
 };
 

@@ -11,7 +11,9 @@ namespace squall {
 
 Client::Client(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, const ConnectOptions& options,
                std::shared_ptr<Resolver> resolver)
-    : LoopActor{config, std::move(unit)}, options_{options}, client_{loop(), std::move(resolver)} {}
+    : LoopActor{config, std::move(unit)}, options_{options}, client_{loop(), std::move(resolver)} {
+  handle_later_only(); // the resolver may be one of a user
+}
 
 void Client::on_message(caf::mailbox_element& message) {
   const auto& content = message.content();

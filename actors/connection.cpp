@@ -111,6 +111,8 @@ bool Connection::try_read(caf::mailbox_element& message) {
 
 void Connection::read(caf::mailbox_element& message, ReadRequest request) {
   Reply reply{message};
+  if (read_pending_ && !stream_.reading()) // the coroutine has cancelled it, which is not told yet
+    cancel_own_read();
   if (chunks_ != nullptr) { // also while its receiver has one
     reply.deliver(*this, make_error(StreamError{StreamErrc::already_reading, CloseReason::none, {}}));
     return;
@@ -119,17 +121,31 @@ void Connection::read(caf::mailbox_element& message, ReadRequest request) {
   auto result = stream_.start_read(std::move(request), *this);
   if (!result) {
     read_reply_ = std::move(reply);
+    read_pending_ = true;
     return;
   }
   answer(reply, *this, std::move(*result));
   end_with_stream();
 }
 
+/// Called by the loop only.
 void Connection::on_read(Result<Bytes> result) {
   const caf::strong_actor_ptr keep = strong_ref();
-  Reply reply = std::exchange(read_reply_, Reply{});
-  answer(reply, *this, std::move(result));
+  read_pending_ = false;
+  {
+    Reply reply = std::move(read_reply_);
+    const LoopUnit::Direct direct{*unit()};
+    answer(reply, *this, std::move(result));
+  }
   end_with_stream();
+}
+
+/// Cancels the pending read of a request.
+void Connection::cancel_own_read() {
+  stream_.forget_read(*this);
+  read_pending_ = false;
+  std::exchange(read_reply_, Reply{})
+      .deliver(*this, make_error(StreamError{StreamErrc::cancelled, CloseReason::none, {}}));
 }
 
 void Connection::write(caf::mailbox_element& message, Write request) {
@@ -224,6 +240,7 @@ void Connection::on_write(Result<void> result) {
     first_write_ = 0;
     kept_ = nullptr;
   }
+  const LoopUnit::Direct direct{*unit()}; // the loop calls, and no other code of a user is around
   answer(reply, *this, result);
 }
 

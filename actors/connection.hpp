@@ -82,6 +82,7 @@ private:
   void send_chunks(caf::mailbox_element& message, SendChunks request);
   void end_chunks(const caf::error& error);
   void cancel_read();
+  void cancel_own_read();
   void close(caf::mailbox_element& message, bool abort);
   [[nodiscard]] StreamInfo info() const;
 
@@ -100,6 +101,7 @@ private:
       StreamErrc::closed, CloseReason::shutting_down, {}}; ///< of the stream, once the actor ended
 
   Reply read_reply_; ///< of the pending read
+  bool read_pending_ = false;
   std::vector<Reply> pending_writes_;
   std::size_t first_write_ = 0; ///< those before it are answered
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end

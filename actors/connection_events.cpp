@@ -138,10 +138,16 @@ void Connection::end_chunks(const caf::error& error) {
 }
 
 void Connection::cancel_read() {
-  if (chunks_ != nullptr && !stream_.reading()) // its receiver has a chunk
-    end_chunks(make_error(StreamError{StreamErrc::cancelled, CloseReason::none, {}}));
-  else
-    stream_.cancel_read();
+  const StreamError cancelled{StreamErrc::cancelled, CloseReason::none, {}};
+  if (chunks_ != nullptr) { // either it reads, or its receiver has a chunk
+    stream_.forget_read(*chunks_);
+    end_chunks(make_error(cancelled));
+  } else if (read_pending_) {
+    cancel_own_read();
+    end_with_stream();
+  } else {
+    stream_.cancel_read(); // of a coroutine
+  }
 }
 
 } // namespace squall

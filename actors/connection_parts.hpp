@@ -55,10 +55,14 @@ private:
 };
 
 /// One SendChunks: reads a chunk, sends it, and goes on when it is accepted.
-class Connection::ChunkTransfer final : public ReadCompletion {
+class Connection::ChunkTransfer final : public ReadCompletion, private TargetWatch::Dependent {
 public:
   ChunkTransfer(Connection& actor, SendChunks request, Reply reply)
-      : actor_{actor}, request_{std::move(request)}, reply_{std::move(reply)} {}
+      : actor_{actor}, request_{std::move(request)}, reply_{std::move(reply)} {
+    if (const auto receiver = caf::actor_cast<caf::strong_actor_ptr>(request_.receiver))
+      actor_.unit()->targets().add(actor_.unit(), receiver, *this);
+  }
+  ~ChunkTransfer() override { actor_.unit()->targets().remove(*this); }
 
   void read_next() {
     waiting_for_ = {};
@@ -104,6 +108,11 @@ public:
   [[nodiscard]] Reply& reply() noexcept { return reply_; }
 
 private:
+  void on_target_down() override {
+    actor_.stream_.forget_read(*this);
+    actor_.end_chunks(caf::make_error(caf::sec::request_receiver_down));
+  }
+
   void send(Bytes chunk) {
     if (request_.read.timeout) {
       if (timer_ == nullptr)

@@ -18,15 +18,14 @@ void CoroutineHost::send_request(const caf::strong_actor_ptr& target, const Requ
                                  caf::message content, Waiter& waiter) {
   // Responses come through the loop, never from inside this call.
   const std::uint64_t id = actor_.send_request(target, std::move(content)).integer_value();
-  Pending& pending = pending_[id];
-  pending.waiter = &waiter;
-  if (!timeout.time())
-    return;
+  Pending& pending = pending_.try_emplace(id, *this, id, waiter).first->second;
   try {
-    pending.timer = std::make_unique<Timer>([this, id] {
-      auto node = pending_.extract(id);
-      node.mapped().waiter->on_response(caf::make_message(caf::make_error(caf::sec::request_timeout)));
-    });
+    if (target != nullptr)
+      actor_.unit()->targets().add(actor_.unit(), target, pending);
+    if (!timeout.time())
+      return;
+    pending.timer = std::make_unique<Timer>(
+        [this, id] { end_request(id, caf::make_message(caf::make_error(caf::sec::request_timeout))); });
     pending.timer->start_after(loop(), *timeout.time());
   } catch (...) { // the waiter goes with the exception, and the response must not find it
     pending_.erase(id);
@@ -36,15 +35,23 @@ void CoroutineHost::send_request(const caf::strong_actor_ptr& target, const Requ
 
 void CoroutineHost::cancel_request(Waiter& waiter) noexcept {
   const auto found = std::find_if(pending_.begin(), pending_.end(),
-                                  [&](const auto& entry) { return entry.second.waiter == &waiter; });
+                                  [&](const auto& entry) { return &entry.second.waiter == &waiter; });
   if (found != pending_.end())
     pending_.erase(found);
 }
 
 void CoroutineHost::on_response(caf::message_id id, caf::message response) {
-  auto node = pending_.extract(id.integer_value());
-  if (!node.empty()) // else it came after its timeout
-    node.mapped().waiter->on_response(std::move(response));
+  end_request(id.integer_value(), std::move(response));
+}
+
+/// A request has its outcome, unless it had one before.
+void CoroutineHost::end_request(std::uint64_t id, caf::message outcome) {
+  const auto found = pending_.find(id);
+  if (found == pending_.end())
+    return;
+  ActorTaskContext::Waiter& waiter = found->second.waiter;
+  pending_.erase(found); // first: the waiter may end the actor, and this with it
+  waiter.on_response(std::move(outcome));
 }
 
 namespace detail {

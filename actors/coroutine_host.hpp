@@ -7,6 +7,7 @@
 #pragma once
 
 #include "actors/connection.hpp"
+#include "actors/target_watch.hpp"
 #include <squall/request.hpp>
 
 #include <cstdint>
@@ -27,14 +28,24 @@ public:
   void on_response(caf::message_id id, caf::message response);
 
 private:
-  struct Pending {
-    Waiter* waiter;
+  /// A request that is not answered.
+  struct Pending final : TargetWatch::Dependent {
+    Pending(CoroutineHost& owner, std::uint64_t number, Waiter& waiting) noexcept
+        : host{owner}, id{number}, waiter{waiting} {}
+    ~Pending() override { host.actor_.unit()->targets().remove(*this); }
+    void on_target_down() override {
+      host.end_request(id, caf::make_message(caf::make_error(caf::sec::request_receiver_down)));
+    }
+    CoroutineHost& host;
+    const std::uint64_t id;
+    ActorTaskContext::Waiter& waiter;
     std::unique_ptr<Timer> timer;
   };
 
   void send_request(const caf::strong_actor_ptr& target, const RequestTimeout& timeout, caf::message content,
                     Waiter& waiter) override;
   void cancel_request(Waiter& waiter) noexcept override;
+  void end_request(std::uint64_t id, caf::message outcome);
   [[nodiscard]] StreamActor stream_actor() const override { return actor_.handle(); }
 
   Connection& actor_;

@@ -21,6 +21,7 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
     throw std::invalid_argument{"a listener needs a TLS context of a server, and this is one of a client"};
   if (const std::string problem = check_limits(limits_); !problem.empty())
     throw std::invalid_argument{problem};
+  handle_later_only(); // Drain accepts the rest, whose handlers begin
   accept_tokens_ = static_cast<double>(limits_.max_accept_rate);
   tokens_counted_at_ = loop().now();
   state_->on_room = [home = this->unit(), weak = caf::weak_actor_ptr{ctrl()}] {

@@ -132,7 +132,7 @@ std::optional<Result<Bytes>> IOStream::start_read(ReadRequest request, ReadCompl
 
 void IOStream::forget_read(ReadCompletion& completion) noexcept { core_->forget_read(completion); }
 
-void IOStream::cancel_read() { core_->end_read(StreamErrc::cancelled); }
+void IOStream::cancel_read() { core_->cancel_read(); }
 
 std::optional<StreamError> IOStream::start_write(Bytes data, WriteCompletion& completion, Timeout timeout) {
   std::uint64_t end = 0;

@@ -119,6 +119,7 @@ void StreamCore::run_deferred() {
   const Guard guard{*this};
   if (link_ == LinkState::handshaking && transport_ != nullptr)
     continue_handshake();
+  answer_cancelled();
   answer_waits(StreamEvent::connected);
   answer_waits(StreamEvent::handshaken);
   go_on();

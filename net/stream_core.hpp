@@ -39,8 +39,8 @@ public:
   std::optional<Result<Bytes>> start_read(ReadRequest&& request, ReadCompletion& completion);
   /// Forgets the read of `completion`.
   void forget_read(ReadCompletion& completion) noexcept;
-  /// Ends the pending read, if there is one, with `code`.
-  void end_read(StreamErrc code);
+  /// Ends the pending read, if there is one; its completion hears of it from the loop.
+  void cancel_read();
 
   /// Begins to connect, or refuses to; wait for StreamEvent::connected.
   std::optional<StreamError> connect(const Connect& request);
@@ -188,6 +188,8 @@ private:
   Result<Bytes> final_read_outcome();
   [[nodiscard]] bool may_receive() noexcept;
   void continue_read();
+  void read_timed_out();
+  void answer_cancelled();
   void leave_read() noexcept;
   void receive();
   void receive_unasked();
@@ -283,8 +285,9 @@ private:
 
   ReadBuffer unread_;
   ReadMatch match_;
-  ReadCompletion* reader_ = nullptr; ///< of the pending read
-  std::size_t into_size_ = 0;        ///< bytes that lie in the buffer of a ReadInto
+  ReadCompletion* reader_ = nullptr;             ///< of the pending read
+  std::forward_list<ReadCompletion*> cancelled_; ///< in the order of cancelling; to be told from the loop
+  std::size_t into_size_ = 0;                    ///< bytes that lie in the buffer of a ReadInto
   std::unique_ptr<Timer> read_timer_;
 
   WriteQueue unsent_;

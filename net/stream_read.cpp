@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <new>
 
 namespace squall {
@@ -43,7 +44,7 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
   }
   if (timeout) { // it may throw: before the completion is held
     if (read_timer_ == nullptr)
-      read_timer_ = std::make_unique<Timer>([this] { end_read(StreamErrc::timed_out); });
+      read_timer_ = std::make_unique<Timer>([this] { read_timed_out(); });
     read_timer_->start_after(loop_, *timeout);
   }
   reader_ = &completion;
@@ -51,17 +52,38 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
 }
 
 void StreamCore::forget_read(ReadCompletion& completion) noexcept {
+  cancelled_.remove(&completion);
   if (reader_ == &completion)
     leave_read();
 }
 
-void StreamCore::end_read(StreamErrc code) {
+void StreamCore::cancel_read() {
+  if (reader_ == nullptr)
+    return;
+  auto last = cancelled_.before_begin();
+  while (std::next(last) != cancelled_.end())
+    ++last;
+  cancelled_.insert_after(last, reader_);
+  leave_read();
+  loop_.defer(deferred_task_);
+}
+
+/// Not inside cancel_read: the completion may be code of another than who calls that.
+void StreamCore::answer_cancelled() {
+  while (!cancelled_.empty()) {
+    ReadCompletion* reader = cancelled_.front();
+    cancelled_.pop_front();
+    reader->on_read(StreamError{StreamErrc::cancelled, CloseReason::none, {}});
+  }
+}
+
+void StreamCore::read_timed_out() {
   if (reader_ == nullptr)
     return;
   const Guard guard{*this};
   ReadCompletion* reader = reader_;
   leave_read();
-  reader->on_read(StreamError{code, CloseReason::none, {}});
+  reader->on_read(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
 }
 
 /// The read ends without an outcome: every byte is unread, the stream idle.

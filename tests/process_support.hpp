@@ -65,9 +65,9 @@ private:
   std::string to_end(IOStream& stream) { return read_from(stream, ReadUntilClose{}); }
 
   std::string read_from(IOStream& stream, ReadRequest request) {
-    const TestRead read{stream, std::move(request)};
+    TestRead read{stream, std::move(request)};
     if (!run_until(loop_, [&] { return read.answered(); }))
-      stream.cancel_read(); // which answers it: it must not outlive `read`
+      stream.forget_read(read); // it must not outlive `read`
     return read.text();
   }
 

@@ -250,6 +250,11 @@ private:
     journal.note(side.name, " is told of its read: ",
                  result ? std::to_string(result->size()) + " bytes" : to_string(result.error()));
     journal.check(++answers == 1, "a read is answered once");
+    if (cancelling) { // the stream was idle from then on
+      journal.check(!result && result.error().code == StreamErrc::cancelled,
+                    "not the outcome of a cancelled read");
+      return;
+    }
     journal.check(side.reading == this, "a read is answered that is not pending");
     side.reading = nullptr;
     if (result)
@@ -291,7 +296,7 @@ private:
     if (error.code == StreamErrc::timed_out) {
       journal.check(deadline <= clock.now(), "a read times out too early");
     } else if (error.code == StreamErrc::cancelled) {
-      journal.check(cancelling, "a read is cancelled by nobody");
+      journal.check(false, "a read is cancelled by nobody");
     } else if (error.code == StreamErrc::unsatisfiable_read || error.code == StreamErrc::buffer_full) {
       check_limit(error.code);
       journal.check(limit_policy() == LimitPolicy::keep, "the stream closes with this read");

@@ -227,11 +227,12 @@ private:
 
   void cancel_read(ModelSide& side) {
     note(side.name, " cancels");
-    ModelRead* read = side.reading;
+    ModelRead* read = std::exchange(side.reading, nullptr);
     if (read != nullptr)
       read->cancelling = true;
     side.stream.cancel_read();
-    journal_.check(read == nullptr || read->answers == 1, "a cancelled read is answered");
+    journal_.check(!side.stream.reading(), "the stream is idle after a cancelled read");
+    journal_.check(read == nullptr || read->answers == 0, "a cancelled read is answered from the loop");
   }
 
   void forget_read(ModelSide& side) {

@@ -265,8 +265,13 @@ TEST_P(TimeoutTest, CancelReadAnswersWithCancelled) {
     peer().send("abcdef");
     run_turns(loop);
     stream().cancel_read();
-    ASSERT_TRUE(read.answered());
+    EXPECT_FALSE(read.answered()) << "not inside the call";
+    EXPECT_FALSE(stream().reading());
+    TestRead next{stream(), Peek{7}}; // the stream is idle already
+    stream().forget_read(next);
+    await(read);
     EXPECT_EQ(read.error(), cancelled);
+    EXPECT_FALSE(next.answered());
     expect_idle_with("abcdef");
     pass(1h);
     EXPECT_EQ(read.answers, 1);
@@ -297,13 +302,43 @@ TEST_P(TimeoutTest, CancelReadIsThrownInACoroutineAndToldToACallback) {
   RunningTask running{body(), [](std::exception_ptr) {}};
   running.start(context);
   stream().cancel_read();
+  EXPECT_EQ(order, "");
+  run_turns(loop);
   EXPECT_EQ(order, "thrown ");
   stream().cancel_read();
+  run_turns(loop);
   EXPECT_EQ(order, std::string{"thrown "} + to_string(StreamErrc::cancelled));
   std::vector<StreamError> errors;
   stream().read(ReadBytes{1}, [&](const Result<Bytes>& result) { errors.push_back(result.error()); });
   stream().cancel_read();
+  EXPECT_TRUE(errors.empty());
+  run_turns(loop);
   EXPECT_EQ(errors, std::vector{cancelled});
+}
+
+TEST_P(TimeoutTest, ACancelledReadMayBeForgottenBeforeItIsTold) {
+  TestRead first{stream(), ReadBytes{1}};
+  stream().cancel_read();
+  TestRead second{stream(), ReadBytes{1}};
+  stream().cancel_read();
+  stream().forget_read(first);
+  TestRead third{stream(), ReadBytes{1}};
+  await(second);
+  EXPECT_EQ(second.error(), cancelled);
+  peer().send("x");
+  await(third);
+  EXPECT_EQ(third.text(), "x");
+  EXPECT_EQ(first.answers, 0);
+}
+
+TEST_P(TimeoutTest, ACancelledReadIsToldAlsoWhenTheLastHandleGoes) {
+  TestRead read{stream(), ReadBytes{1}};
+  stream().cancel_read();
+  link.stream = IOStream{};
+  await(read);
+  EXPECT_EQ(read.error(), cancelled);
+  run_turns(loop);
+  EXPECT_EQ(read.answers, 1);
 }
 
 TEST_P(TimeoutTest, ForgetReadLeavesBytesUnreadWithoutAnAnswer) {

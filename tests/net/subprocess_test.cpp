@@ -55,9 +55,9 @@ protected:
   }
 
   std::string read(IOStream& stream, ReadRequest request = ReadUntilClose{}) {
-    const TestRead read{stream, std::move(request)};
+    TestRead read{stream, std::move(request)};
     if (!run_until(loop, [&] { return read.answered(); }))
-      stream.cancel_read(); // which answers it: it must not outlive `read`
+      stream.forget_read(read); // it must not outlive `read`
     return read.text();
   }
 

@@ -194,7 +194,7 @@ TEST_F(RuleC2, RenegotiationIsRefused) {
   }
   EXPECT_EQ(both.peer->reason, SSL_R_NO_RENEGOTIATION);
   EXPECT_EQ(SSL_get_secure_renegotiation_support(both.peer->ssl()), 1);
-  both.stream.cancel_read();
+  both.stream.forget_read(read);
 }
 
 TEST_F(RuleC2, AServerCannotRenegotiateEither) {
@@ -211,7 +211,7 @@ TEST_F(RuleC2, AServerCannotRenegotiateEither) {
     peer.receive();
   }
   EXPECT_EQ(peer.reason, SSL_R_NO_RENEGOTIATION);
-  client.cancel_read();
+  client.forget_read(read);
 }
 
 class RuleC21 : public TLSTest {
@@ -327,7 +327,7 @@ TEST_F(TLSFairness, AFloodOfRecordsTakesNoMoreThanItsShareOfATurn) {
     return !more && waiting(ours_too) == 0;
   }));
   EXPECT_FALSE(both.stream.closed());
-  both.stream.cancel_read();
+  both.stream.forget_read(read);
 }
 
 TEST_F(TLSFairness, ReadsGoOnBehindAFlood) {
