@@ -96,8 +96,7 @@ void Listener::close_connection(Reply reply, const CloseConnection& request) {
 // -- draining
 
 void Listener::drain(Reply reply, Duration deadline) {
-  const TimePoint until =
-      loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
+  const TimePoint until = loop().now() + deadline;
   const bool begins = drain_replies_.empty();
   drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
   drain_replies_.push_back(std::move(reply));

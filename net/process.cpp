@@ -214,7 +214,7 @@ private:
     const TimePoint now = steady_clock::now();
     for (const Child& child : children_)
       if (child.start_at)
-        time = std::min(time, std::max(Duration::zero(), *child.start_at - now));
+        time = std::min<Duration>(time, std::max(Duration::zero(), *child.start_at - now));
     return time;
   }
 

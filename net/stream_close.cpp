@@ -126,7 +126,7 @@ void StreamCore::begin_linger(Timeout flush_for) {
     return;
   }
   try {
-    linger_timer_ = std::make_unique<Timer>([this] { end_linger(CloseReason::timed_out); });
+    linger_timer_ = std::make_unique<Timer>([this] { linger_timed_out(); });
     linger_timer_->start_after(loop_, time);
   } catch (const std::bad_alloc&) { // a close comes to its end, with memory or without
     release_transport();
@@ -190,12 +190,31 @@ void StreamCore::discard_input() {
   loop_.defer(deferred_task_);
 }
 
+/// The idle timeout's timer rings. What the system holds of the peer's bytes, or takes of ours, was in time.
 void StreamCore::check_idle() {
-  const TimePoint due = last_activity_ + options_->idle_timeout;
-  if (due <= loop_.now())
+  const Guard guard{*this};
+  const TimePoint rings = idle_timer_->when();
+  const auto due = [this] { return last_activity_ + Duration{options_->idle_timeout}; };
+  if (due() <= rings && link_ == LinkState::connected) {
+    spend_operation();
+    if (reader_ == nullptr && unread_.empty() && may_receive())
+      receive();
+    if (!unsent_.empty()) {
+      send_unsent(bytes_per_turn);
+      loop_.at_end_of_turn(flush_task_); // which answers
+    }
+  }
+  if (due() <= rings)
     close(CloseReason::timed_out, {});
-  else
-    idle_timer_->start(loop_, due);
+  else if (!closed_)
+    idle_timer_->start(loop_, due());
+}
+
+/// Its time is over; what the system takes now was in time.
+void StreamCore::linger_timed_out() {
+  const Guard guard{*this};
+  send_unsent(most_at_deadline);
+  end_linger(CloseReason::timed_out);
 }
 
 /// @param why  a close_after_flush that is not done fails with this

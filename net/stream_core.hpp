@@ -149,6 +149,7 @@ private:
   struct Handshake {
     Timer timer;
     Endpoint peer; ///< kept since the system forgets it when the peer resets the connection
+    CloseReason late = CloseReason::none; ///< the time was over before a step that had been put off
   };
   enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
   /// What it has of a memory budget.
@@ -175,7 +176,8 @@ private:
   std::optional<Result<Bytes>> pass_limit(StreamErrc limit);
   Result<Bytes> final_read_outcome();
   [[nodiscard]] bool may_receive() noexcept;
-  void continue_read();
+  bool continue_read();
+  void read_timed_out();
   void leave_read() noexcept;
   void receive();
   void receive_unasked();
@@ -193,7 +195,8 @@ private:
   std::unique_ptr<Handshake> make_handshake(Duration longest);
   void begin_handshake(std::unique_ptr<Handshake> handshake);
   void continue_handshake();
-  void handshake_timed_out();
+  void link_timed_out(CloseReason reason);
+  void give_up_link(CloseReason reason);
   std::optional<Result<void>> outcome_of(StreamEvent event) const;
   void answer_waits(bool connects_only = false);
   void wait_timed_out(EventCompletion& completion);
@@ -229,12 +232,16 @@ private:
     return to_string(handshake_ != nullptr ? handshake_->peer : peer_endpoint());
   }
   void begin_linger(Timeout flush_for);
+  void linger_timed_out();
   void end_linger(CloseReason why) noexcept;
   void linger_over() noexcept;
   bool say_goodbye() noexcept;
   void cut_flush(CloseReason why) noexcept;
   void discard_input();
   void check_idle();
+  /// The turn's time, which is cheaper, may be older than what happened, by the length of the turn: too early for an
+  /// idle timeout.
+  void note_activity() { last_activity_ = idle_timer_ != nullptr ? loop_.now() : loop_.turn_time(); }
   void release_transport() noexcept;
   void finish_close();
   void run_deferred();
