@@ -102,6 +102,7 @@ void Listener::drain(Reply reply, Duration deadline) {
   drain_replies_.push_back(std::move(reply));
   if (begins) {
     state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
+    state_->drain_began = loop().now();
     state_->draining = true; // those that are on their way to their loop see it when they come there
     accept_rest();
     stop();

@@ -40,6 +40,8 @@ public:
   /// Ends the pending read, if there is one, with `code`.
   void end_read(StreamErrc code);
 
+  bool look_for_input();
+
   /// Begins to connect, or refuses to; wait for StreamEvent::connected.
   std::optional<StreamError> connect(const Connect& request);
 

@@ -65,6 +65,16 @@ void StreamCore::end_read(StreamErrc code) {
   reader->on_read(StreamError{code, CloseReason::none, {}});
 }
 
+bool StreamCore::look_for_input() {
+  if (closed_ || reader_ == nullptr || link_ != LinkState::connected)
+    return false;
+  check_thread();
+  const Guard guard{*this};
+  readable_ = true;
+  continue_read();
+  return !closed_ && reader_ != nullptr && !readable_ && unread_.empty() && into_size_ == 0;
+}
+
 /// What came in time is given, also when it waits for the stream's share of a turn.
 void StreamCore::read_timed_out() {
   const Guard guard{*this};

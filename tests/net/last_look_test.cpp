@@ -17,7 +17,8 @@ using namespace testing_support;
 
 /// In which phase of a turn something keeps the thread busy.
 enum class Phase { watcher, posted, timer, deferred, end_of_turn };
-constexpr std::array every_phase{Phase::watcher, Phase::posted, Phase::timer, Phase::deferred, Phase::end_of_turn};
+constexpr std::array every_phase{Phase::watcher, Phase::posted, Phase::timer, Phase::deferred,
+                                 Phase::end_of_turn};
 
 class LastLook : public testing::Test {
 protected:
@@ -273,8 +274,9 @@ TEST_F(LastLook, TakesAnAddressThatCameInTimeFromAnotherThread) {
     SCOPED_TRACE(static_cast<int>(phase));
     HeldResolver resolver;
     std::optional<Result<Addresses>> found;
-    const Lookup lookup = resolver.start_resolve(loop, Resolve{"example.org", 80, AddressFamily::unspec, 1s},
-                                                 [&](Result<Addresses> result) { found.emplace(std::move(result)); });
+    const Lookup lookup =
+        resolver.start_resolve(loop, Resolve{"example.org", 80, AddressFamily::unspec, 1s},
+                               [&](Result<Addresses> result) { found.emplace(std::move(result)); });
     be_busy(phase, 2s, [&] { std::thread{[&] { (*resolver.answer)(addresses); }}.join(); });
     ASSERT_TRUE(found);
     EXPECT_TRUE(found->has_value());

@@ -24,7 +24,7 @@ public:
   constexpr Duration() noexcept : Base{Base::zero()} {}
   constexpr explicit Duration(std::int64_t count) noexcept : Duration{Base{count}} {}
   template <class Rep, class Period>
-    requires std::convertible_to<std::chrono::duration<Rep, Period>, Base>
+  requires std::convertible_to<std::chrono::duration<Rep, Period>, Base>
   constexpr Duration(const std::chrono::duration<Rep, Period>& time) noexcept : Base{clamped(time)} {}
 
   [[nodiscard]] static constexpr Duration max() noexcept { return longest; }
