@@ -5,6 +5,7 @@
 #include "net/stream_share.hpp"
 #include <squall/net/log.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <new>
@@ -12,6 +13,9 @@
 namespace squall {
 
 namespace {
+
+/// How long an idle connection that a drain closes waits for the peer to end its side.
+constexpr std::chrono::seconds longest_wait_for_end{1};
 
 /// Errors that say no more than that the connection is gone.
 bool is_reset(int error) noexcept {
@@ -26,7 +30,11 @@ void StreamCore::close(CloseReason reason, std::error_code real_error) {
   check_thread();
   // "Open" is no reason, and only the peer can end its input: cut data must not pass for whole.
   const bool not_ours = reason == CloseReason::none || reason == CloseReason::peer_closed;
-  shut(not_ours ? CloseReason::local_close : reason, real_error);
+  // A request may be on its way to an idle connection that a drain closes: it is thrown away behind the end of our
+  // side, since closing now would answer it with a reset.
+  const bool awaits_end = reason == CloseReason::draining;
+  shut(not_ours ? CloseReason::local_close : reason, real_error,
+       awaits_end ? Timeout{std::min<Duration>(options_->linger_timeout, longest_wait_for_end)} : no_timeout);
 }
 
 std::optional<StreamError> StreamCore::close_after_flush(Duration deadline, std::uint64_t& end) {

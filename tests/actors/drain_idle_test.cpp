@@ -44,6 +44,15 @@ protected:
     wait_until([&] { return info().draining; });
     connections(); // asked on each loop, behind what the drain has asked there
   }
+  /// Lets time pass until the drain is over.
+  template <class Draining>
+  void expect_over(const Draining& draining, const Drained& expected) {
+    wait_until([&] {
+      clock_.advance(100ms);
+      return !info().draining;
+    });
+    EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), expected);
+  }
 
   SharedClock clock_;
 };
@@ -59,7 +68,7 @@ TEST_F(DrainIdleTest, AClientThatIsSilentForASecondCountsAsIdle) {
   EXPECT_EQ(connections().size(), 1U);
   clock_.advance(200ms);
   EXPECT_TRUE(silent.at_end());
-  EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 1, 0}));
+  expect_over(draining, {0, 1, 0});
 }
 
 TEST_F(DrainIdleTest, AClientOfTlsThatIsSilentForASecondCountsAsIdle) {
@@ -76,9 +85,10 @@ TEST_F(DrainIdleTest, AClientOfTlsThatIsSilentForASecondCountsAsIdle) {
   const auto draining = begin(listener_, Drain{1h});
   wait_for_drain();
   EXPECT_EQ(connections().size(), 2U);
-  clock_.advance(1s);
-  EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 2, 0}));
+  expect_over(draining, {0, 2, 0});
   EXPECT_TRUE(never_began.at_end());
+  EXPECT_EQ(shook_hands.receive_line(), "");
+  EXPECT_TRUE(shook_hands.told_of_end());
 }
 
 TEST_F(DrainIdleTest, OfTheGreatestDurationCutsNobody) {
@@ -94,7 +104,7 @@ TEST_F(DrainIdleTest, OfTheGreatestDurationCutsNobody) {
   clock_.advance(24h * 365);
   client.send(" line\n");
   EXPECT_EQ(client.receive_line(), "half line\n");
-  EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 1, 0}));
+  expect_over(draining, {0, 1, 0});
 }
 
 /// A thread that waits where a handler wants it to.
@@ -145,10 +155,72 @@ TEST_F(DrainIdleTest, LooksOnceMoreWhetherARequestIsThere) {
   });
   barriers[1].release();
   EXPECT_EQ(clients[2].receive_line(), "request\n");
-  clock_.advance(1s);
-  EXPECT_EQ(take<Drained>(draining).value.value_or(Drained{}), (Drained{0, 3, 0}));
-  for (Client& client : clients)
-    static_cast<void>(client.at_end());
+  expect_over(draining, {0, 3, 0});
+}
+
+// -- under load
+
+/// A client in a closed loop: how often it got its answer, and whether its connection ended in an orderly way.
+struct LoopOutcome {
+  int answers = 0;
+  std::string failure;
+};
+
+LoopOutcome ask_until_the_end(const Endpoint& server, bool tls, std::atomic<int>& served) {
+  LoopOutcome outcome;
+  try {
+    Client plain{server};
+    std::optional<TLSClient> secure;
+    if (tls)
+      secure.emplace(std::move(plain), nullptr, "localhost");
+    for (;;) {
+      std::string answer;
+      if (tls) {
+        answer = secure->ask("hello\n");
+      } else {
+        plain.send("hello\n");
+        answer = plain.receive_line();
+      }
+      if (answer != "hello\n") {
+        if (!answer.empty())
+          outcome.failure = "a part of an answer";
+        else if (tls && !secure->told_of_end())
+          outcome.failure = "no close_notify";
+        return outcome;
+      }
+      if (++outcome.answers == 10)
+        ++served;
+    }
+  } catch (const std::system_error& error) {
+    outcome.failure = error.what();
+    return outcome;
+  }
+}
+
+class DrainLoadTest : public ActorTest {
+protected:
+  void expect_orderly_ends(bool tls) {
+    std::vector<std::future<LoopOutcome>> clients;
+    std::atomic<int> served{0};
+    const Endpoint server = listen_with(listener_);
+    for (int i = 0; i < 20; ++i)
+      clients.push_back(
+          std::async(std::launch::async, [&] { return ask_until_the_end(server, tls, served); }));
+    wait_until([&] { return served == 20; });
+    EXPECT_TRUE(ask<Drained>(listener_, Drain{1h}));
+    for (auto& client : clients)
+      EXPECT_EQ(client.get().failure, "");
+  }
+};
+
+TEST_F(DrainLoadTest, ResetsNoClientThatAsksAgainAndAgain) {
+  listener_ = io_->spawn_listener(echo);
+  expect_orderly_ends(false);
+}
+
+TEST_F(DrainLoadTest, ResetsNoClientOfTlsThatAsksAgainAndAgain) {
+  listener_ = io_->spawn_listener(echo, {.accept = {TLSContext{testing_support::server_options()}}});
+  expect_orderly_ends(true);
 }
 
 } // namespace
