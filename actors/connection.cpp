@@ -12,6 +12,9 @@ namespace squall {
 
 namespace {
 
+/// Of a client that has never said anything, while its listener drains: then it counts as idle.
+constexpr std::chrono::seconds longest_silence{1};
+
 /// What an actor's end says of a failure; empty for an ordinary end.
 std::string failure_of(const caf::error& reason) {
   if (!reason || reason == caf::exit_reason::user_shutdown || reason == caf::exit_reason::unreachable)
@@ -439,15 +442,29 @@ void Connection::cut(CloseReason reason) {
     quit(make_error(stream_.error()));
 }
 
+/// The handler waits for a peer that has nothing under way.
+bool Connection::idle() const {
+  if (ended() || stream_.closed()) // then there may be no stream any more
+    return false;
+  const bool spoke = stream_.bytes_received() + stream_.bytes_sent() > 0;
+  if (!spoke) { // a client that has just connected, or is at its handshake, is about to ask
+    const TimePoint since = std::max(stream_.last_activity(), open_.listener()->drain_began.load());
+    if (loop().now() - since < longest_silence)
+      return false;
+    if (!stream_.connected())
+      return true;
+  }
+  return stream_.reading() && stream_.unread_size() == 0 && !stream_.writing() && chunks_ == nullptr &&
+         pending_writes_.empty() && !stream_.awaits_answer();
+}
+
 void Connection::close_if_idle() {
-  if (ended()) // there is no stream any more
-    return;
-  const bool waits = stream_.reading() && stream_.unread_size() == 0 && !stream_.writing() &&
-                     chunks_ == nullptr && pending_writes_.empty() && !stream_.awaits_answer();
-  // A client that has just connected is about to ask.
-  if (stream_.closed() || !waits || stream_.bytes_received() + stream_.bytes_sent() == 0)
+  if (!idle())
     return;
   const caf::strong_actor_ptr keep = strong_ref();
+  // A request may have come meanwhile; its handler runs inside the look.
+  if (stream_.connected() && (!stream_.look_for_input() || !idle()))
+    return;
   ++open_.listener()->idle_draining;
   stream_.close(CloseReason::draining);
   end_with_stream();

@@ -85,6 +85,7 @@ private:
   void cancel_own_read();
   void close(caf::mailbox_element& message, bool abort);
   [[nodiscard]] StreamInfo info() const;
+  [[nodiscard]] bool idle() const;
 
   void serve_in_coroutine(const CoroutineHandler& handler);
   void serve_in_actor(const ActorHandler& handler, HandlerPlacement placement);

@@ -96,13 +96,13 @@ void Listener::close_connection(Reply reply, const CloseConnection& request) {
 // -- draining
 
 void Listener::drain(Reply reply, Duration deadline) {
-  const TimePoint until =
-      loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
+  const TimePoint until = loop().now() + deadline;
   const bool begins = drain_replies_.empty();
   drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
   drain_replies_.push_back(std::move(reply));
   if (begins) {
     state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
+    state_->drain_began = loop().now();
     state_->draining = true; // those that are on their way to their loop see it when they come there
     accept_rest();
     stop();

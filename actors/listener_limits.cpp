@@ -90,7 +90,8 @@ void Listener::update_pause() {
   }
   if (!rate_timer_.armed() && !refill_accepts()) { // until there is a whole one again
     const double missing = (1 - accept_tokens_) / static_cast<double>(limits_.max_accept_rate);
-    rate_timer_.start_after(loop(), std::chrono::ceil<Duration>(std::chrono::duration<double>{missing}));
+    rate_timer_.start_after(loop(),
+                            std::chrono::ceil<Duration::Base>(std::chrono::duration<double>{missing}));
   }
   update_memory_wait();
   if (limited() && !was_limited)

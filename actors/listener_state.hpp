@@ -32,6 +32,7 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
   std::atomic<std::uint64_t> places{0}; ///< descriptors: a closed stream keeps its own while it sends
 
   std::atomic<bool> draining{false};
+  std::atomic<TimePoint> drain_began{TimePoint{}};
   std::atomic<std::uint64_t> ended_draining{0}; ///< connections, since the draining began
   std::atomic<std::uint64_t> idle_draining{0};  ///< of these, closed since they were idle
   std::atomic<std::uint64_t> cut_draining{0};   ///< of these, cut

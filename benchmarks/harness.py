@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# harness.py: what the drivers share: processes that end however the driver ends, pinned to cores; who else
-# used the machine meanwhile; tables.
+# harness.py: what the drivers share: processes that end however the driver ends, pinned to cores; servers that all run
+# at once and are measured in turns; who else used the machine meanwhile; ratios of a round; tables.
 
 import argparse
 import contextlib
@@ -27,7 +27,7 @@ BUILD_TIMEOUT = 3600
 START_TIMEOUT = 20
 STOP_TIMEOUT = 20
 LOAD_TIMEOUT = 60  # beyond the warm-up and the measured window
-WARM_UP = 0.5
+WARM_UP = 0.3
 
 # Beyond this share of a core, other processes change the figures visibly.
 QUIET_SHARE = 0.05
@@ -151,6 +151,30 @@ def running(name, command, core):
             raise Failure(f"{name} ended with status {process.returncode} on SIGTERM")
 
 
+@contextlib.contextmanager
+def fleet(commands, failed):
+    """The servers of `commands`, a (command, core) by key, all at once: (process, port) by key.
+
+    One that does not start is left out. `failed(key, error)` hears of that, and of one that does not end as it should."""
+    def finish(key, server):
+        try:
+            server.__exit__(None, None, None)
+        except Failure as error:
+            failed(key, error)
+
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for key, (command, core) in commands.items():
+            server = running(str(key), command, core)
+            try:
+                servers[key] = server.__enter__()
+            except (Failure, OSError) as error:
+                failed(key, error)
+            else:
+                stack.callback(finish, key, server)
+        yield servers
+
+
 # Building
 
 
@@ -236,7 +260,7 @@ def seconds_of(pid):
 
 
 class Disturbance:
-    """How much of a core other processes use while one server, if there is one, and its load run."""
+    """How much of a core others use while one server, if there is one, and its load run: idle servers, too."""
 
     def __init__(self, server_pid=None):
         self._pid = server_pid
@@ -272,22 +296,29 @@ def disturbance_notes(shares):
 # Measuring
 
 
-def measure_window(name, command, load_command, cores, seconds):
-    """The load's figures for one measured window of a fresh server, and what others used meanwhile."""
-    server_core, load_core = cores
-    with running(name, command, server_core) as (process, port):
-        disturbance = Disturbance(process.pid)
-        with child(load_command(port, process.pid), load_core, stdout=subprocess.PIPE) as load:
-            try:
-                output, _ = load.communicate(timeout=seconds + WARM_UP + LOAD_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                raise Failure(f"the load on {name} did not end in time") from None
-        if load.returncode != 0:
-            raise Failure(f"the load on {name} failed with status {load.returncode}")
-        others = disturbance.share()
-    figures = json.loads(output)
-    figures["other_cpu_share"] = others
-    return figures
+def measure_window(server, load_command, load_core, seconds):
+    """The load's figures for one measured window of `server`, as of a fleet; and what others used meanwhile."""
+    if server is None:
+        raise Failure("the server did not start")
+    process, port = server
+    if process.poll() is not None:
+        raise Failure(f"the server ended with status {process.returncode}")
+    disturbance = Disturbance(process.pid)
+    with child(load_command(port, process.pid), load_core, stdout=subprocess.PIPE) as load:
+        try:
+            output, _ = load.communicate(timeout=seconds + WARM_UP + LOAD_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise Failure("the load did not end in time") from None
+    if load.returncode != 0:
+        raise Failure(f"the load failed with status {load.returncode}")
+    return json.loads(output) | {"other_cpu_share": disturbance.share()}
+
+
+def in_turn(everything, turn):
+    """`everything` in the order of this round: another goes first each time, so that none always follows the same
+    neighbour's heat."""
+    first = turn % len(everything)
+    return everything[first:] + everything[:first]
 
 
 def attempt(name, what, measurement, failures):
@@ -304,11 +335,33 @@ def attempt(name, what, measurement, failures):
 # Figures
 
 
-def medians(rounds):
-    """Per figure the median over the rounds; None when no round succeeded."""
-    if not rounds:
-        return None
-    return {key: statistics.median(figures[key] for figures in rounds) for key in rounds[0]}
+def values(rounds, key):
+    """A figure of each round that succeeded."""
+    return [figures[key] for figures in rounds if figures is not None]
+
+
+def ratios(reference, rounds, key):
+    """A figure against that of the reference in the same round, of each round in which both succeeded."""
+    return [figures[key] / other[key] for other, figures in zip(reference, rounds)
+            if figures is not None and other is not None]
+
+
+def shown(value):
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def spread(some):
+    """The median, the least and the greatest of `some`."""
+    if not some:
+        return "–"
+    return f"{shown(statistics.median(some))} ({shown(min(some))}–{shown(max(some))})"
+
+
+def limit_text(value, limit):
+    """A limit, (sign, bound), bold when `value` does not hold it; None: nobody knows."""
+    sign, bound = limit
+    holds = value is None or (value >= bound if sign == "≥" else value <= bound)
+    return f"{sign} {bound:g}" if holds else f"**{sign} {bound:g}**"
 
 
 def table(header, body):
@@ -340,6 +393,9 @@ def number(kind, low, high):
 
 
 def add_common_arguments(parser):
+    parser.add_argument("--rounds", type=number(int, 1, 1000), default=12, help="default 12")
+    parser.add_argument("--seconds", type=number(float, 0.1, 3600), default=1.0,
+                        help="length of one measured window; default 1")
     parser.add_argument("--json", metavar="FILE", help="write everything measured there as well")
     parser.add_argument("--no-build", action="store_true", help="install and build nothing")
     parser.add_argument("--build-dir", metavar="DIR", type=pathlib.Path, default=TOP / "build/release",

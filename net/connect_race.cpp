@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::size_t most_addresses = 32;
 constexpr std::chrono::milliseconds least_delay{10};
-constexpr std::chrono::milliseconds most_delay = std::chrono::hours{24}; // no sum overflows
+constexpr std::chrono::milliseconds most_delay = std::chrono::hours{24};
 
 /// True for errors that come from this machine, before the peer was asked.
 bool is_local(const std::error_code& error) noexcept {

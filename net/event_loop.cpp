@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cerrno>
 #include <mutex>
+#include <optional>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -95,7 +96,8 @@ struct EventLoop::Impl {
   }
 
   void wait(int timeout) {
-    if (next_ready < ready_count)
+    looked = next_ready == ready_count;
+    if (!looked)
       return; // an exception left the last turn: edge-triggered events are told once only, so these come
               // first
     next_ready = ready_count = 0;
@@ -123,6 +125,24 @@ struct EventLoop::Impl {
       if (event.data.ptr != nullptr)
         static_cast<Watcher*>(event.data.ptr)->on_ready(to_readiness(event.events));
     }
+  }
+
+  /// The time whose due timers this turn runs, if it runs any. All that was ready at that time is dispatched
+  /// by then: where one look may not have found everything, further turns look before. Descriptors are told in
+  /// the order in which they became ready (epoll(7)), so that each is met in as many turns as it takes to tell
+  /// of all: a flood puts no timer off for longer.
+  std::optional<TimePoint> time_to_run(TimePoint began) {
+    const bool due = timers.due(began);
+    const bool found_all = looked && ready_count < ready.size();
+    if (due && !due_at)
+      due_at = began;
+    if (due && !found_all && turns_put_off < watched / ready.size() + 1) {
+      ++turns_put_off;
+      return std::nullopt;
+    }
+    turns_put_off = 0;
+    const auto put_off_since = std::exchange(due_at, std::nullopt);
+    return found_all && due ? began : put_off_since;
   }
 
   void drop_posted() {
@@ -166,6 +186,10 @@ struct EventLoop::Impl {
   std::array<epoll_event, 256> ready{};
   std::size_t ready_count = 0;
   std::size_t next_ready = 0;
+  std::size_t watched = 0;         ///< how many descriptors may be ready
+  bool looked = false;             ///< this turn asked the system what is ready
+  std::optional<TimePoint> due_at; ///< the begin of the first turn that put off its timers
+  std::size_t turns_put_off = 0;   ///< turns that did so since then
 
   std::mutex posted_mutex;
   std::vector<std::function<void()>> posted; ///< guarded by posted_mutex
@@ -228,15 +252,20 @@ void EventLoop::run_once(Duration max_wait) {
   Impl& impl = *impl_;
   const bool idle =
       deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
-  if (idle && !impl.timers.empty())
-    max_wait = impl.timers.wait_time(impl.clock->now(), max_wait);
+  std::optional<TimePoint> began;
+  if (!impl.timers.empty())
+    began = impl.clock->now();
+  if (idle && began)
+    max_wait = impl.timers.wait_time(*began, max_wait);
   ++turn_;
   impl.wait(idle ? to_timeout(max_wait) : 0);
   const InTurn turn{impl.place};
   impl.dispatch();
   impl.run_posted();
-  if (!impl.timers.empty())
-    impl.timers.run_due(impl.clock->now());
+  if (const auto time = began ? impl.time_to_run(*began) : std::nullopt) {
+    run_tasks(deferred_); // what waits for its turn there, such as a stream beyond its share
+    impl.timers.run_due(*time);
+  }
   run_tasks(deferred_);
   run_tasks(end_of_turn_);
 }
@@ -290,13 +319,15 @@ void EventLoop::watch(int fd, Watcher& watcher) {
   event.data.ptr = &watcher;
   if (epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_ADD, fd, &event) != 0)
     throw std::system_error{errno, std::generic_category(), "epoll_ctl"};
+  ++impl_->watched;
   watch_end(watcher);
 }
 
 void EventLoop::watch_end(Watcher& watcher) noexcept { impl_->watchers.push_back_if_unlinked(watcher); }
 
 void EventLoop::unwatch(int fd, Watcher& watcher) noexcept {
-  epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_DEL, fd, nullptr);
+  if (epoll_ctl(impl_->epoll.fd(), EPOLL_CTL_DEL, fd, nullptr) == 0)
+    --impl_->watched;
   watcher.unlink();
   for (std::size_t i = impl_->next_ready; i < impl_->ready_count; ++i)
     if (impl_->ready[i].data.ptr == &watcher)
@@ -314,10 +345,7 @@ void Timer::start(EventLoop& loop, TimePoint when) {
   loop.impl_->timers.add(loop, *this, when);
 }
 
-void Timer::start_after(EventLoop& loop, Duration delay) {
-  const TimePoint now = loop.now();
-  start(loop, delay < TimePoint::max() - now ? now + delay : TimePoint::max());
-}
+void Timer::start_after(EventLoop& loop, Duration delay) { start(loop, loop.now() + delay); }
 
 void Timer::cancel() noexcept {
   if (loop_ != nullptr)

@@ -244,6 +244,8 @@ bool IOStream::writable() const noexcept { return core_->writable(); }
 
 void IOStream::begin_drain() noexcept { core_->begin_drain(); }
 
+bool IOStream::look_for_input() { return core_->look_for_input(); }
+
 bool IOStream::draining() const noexcept { return core_->draining(); }
 
 void IOStream::keep_until_closed(std::shared_ptr<const void> object) noexcept {

@@ -276,7 +276,7 @@ private:
     for (const Child& child : children_)
       for (const auto& step : {child.start_at, kill_time(child)})
         if (step)
-          time = std::min(time, std::max(Duration::zero(), *step - now));
+          time = std::min<Duration>(time, std::max<Duration>(Duration::zero(), *step - now));
     return time;
   }
 

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <arpa/inet.h>
 #include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <fcntl.h>
 #include <limits>
@@ -250,11 +251,18 @@ void set_abort(int fd) noexcept {
 void set_nodelay(int fd, bool value) noexcept { set_option(fd, IPPROTO_TCP, TCP_NODELAY, value ? 1 : 0); }
 
 void set_keep_alive(int fd, const KeepAlive& keep_alive) noexcept {
+  // The bounds are those of tcp(7): the system refuses what is beyond, and would keep its default of two hours.
+  const auto bounded = [](std::int64_t value, int least, int most) {
+    return static_cast<int>(std::clamp<std::int64_t>(value, least, most));
+  };
+  constexpr int most_seconds = 32767;
+  constexpr int most_probes = 127;
   set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(keep_alive.idle.count()));
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(keep_alive.interval.count()));
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keep_alive.count);
-  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, static_cast<int>(keep_alive.user_timeout.count()));
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, bounded(keep_alive.idle.count(), 1, most_seconds));
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, bounded(keep_alive.interval.count(), 1, most_seconds));
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, bounded(keep_alive.count, 1, most_probes));
+  set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+             bounded(keep_alive.user_timeout.count(), 0, std::numeric_limits<int>::max()));
 }
 
 int connect(Socket& socket, const Endpoint& address) noexcept {

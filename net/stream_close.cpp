@@ -147,7 +147,7 @@ void StreamCore::begin_linger(Timeout flush_for) {
   const Duration time = flush_for.value_or(options_->linger_timeout);
   linger_until_ = loop_.now() + time;
   if (time > Duration::zero())
-    linger_timer_.reset(new (std::nothrow) Timer{[this] { check_linger(); }});
+    linger_timer_.reset(new (std::nothrow) Timer{[this] { linger_timed_out(); }});
   if (linger_timer_ == nullptr || !arm_linger_timer(linger_until_)) {
     if (flush_for && time <= Duration::zero())
       cut_flush(CloseReason::timed_out);
@@ -172,7 +172,7 @@ bool StreamCore::arm_linger_timer(TimePoint when) noexcept {
   }
 }
 
-/// The timer rings: the time is over, or the peer has sent nothing for long.
+/// Ends the lingering when its time is over, or the peer has sent nothing for long.
 void StreamCore::check_linger() noexcept {
   const Guard guard{*this};
   const TimePoint quiet = write_ended_ ? last_activity_ + quiet_time : linger_until_;
@@ -277,12 +277,32 @@ void StreamCore::end_in_this_turn() noexcept {
   }
 }
 
+/// The idle timeout's timer rings. What the system holds of the peer's bytes, or takes of ours, was in time.
 void StreamCore::check_idle() {
-  const TimePoint due = last_activity_ + options_->idle_timeout;
-  if (due <= loop_.now())
+  const Guard guard{*this};
+  const TimePoint rings = idle_timer_->when();
+  const auto due = [this] { return last_activity_ + Duration{options_->idle_timeout}; };
+  if (due() <= rings && link_ == LinkState::connected) {
+    spend_operation();
+    if (reader_ == nullptr && unread_.empty() && may_receive())
+      receive();
+    if (!unsent_.empty()) {
+      send_unsent(bytes_per_turn);
+      loop_.at_end_of_turn(flush_task_); // which answers
+    }
+  }
+  if (due() <= rings)
     close(CloseReason::timed_out, {});
-  else
-    idle_timer_->start(loop_, due);
+  else if (!closed_)
+    idle_timer_->start(loop_, due());
+}
+
+/// The timer rings; what the system takes when the time is over was in time.
+void StreamCore::linger_timed_out() {
+  const Guard guard{*this};
+  if (linger_until_ <= loop_.now())
+    send_unsent(most_at_deadline);
+  check_linger();
 }
 
 /// @param why  a close_after_flush that is not done fails with this

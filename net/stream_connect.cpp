@@ -47,8 +47,7 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
   }
   try {
     if (request.timeout) {
-      phase_timer_ = std::make_unique<Timer>(
-          [this] { close(CloseReason::timed_out, std::make_error_code(std::errc::timed_out)); });
+      phase_timer_ = std::make_unique<Timer>([this] { link_timed_out(CloseReason::timed_out); });
       phase_timer_->start_after(loop_, *request.timeout);
     }
     transport_->watch(loop_, *this);
@@ -94,7 +93,8 @@ void StreamCore::begin_link() {
 std::unique_ptr<StreamCore::Handshake> StreamCore::make_handshake(Duration longest) {
   if (closed_) // the lingering has its own time
     return nullptr;
-  std::unique_ptr<Handshake> made{new Handshake{Timer{[this] { handshake_timed_out(); }}, peer_endpoint()}};
+  std::unique_ptr<Handshake> made{
+      new Handshake{Timer{[this] { link_timed_out(CloseReason::tls_failed); }}, peer_endpoint()}};
   made->timer.start_after(loop_, longest);
   return made;
 }
@@ -117,8 +117,11 @@ void StreamCore::continue_handshake() {
   IoResult result = transport_->handshake();
   if (result.status == IoResult::Status::would_block && hang_up_)
     result = transport_->handshake(); // what hung up behind the bytes shows now
-  if (result.status == IoResult::Status::would_block)
+  if (result.status == IoResult::Status::would_block) {
+    if (handshake_ != nullptr && handshake_->late != CloseReason::none)
+      give_up_link(handshake_->late);
     return;
+  }
   if (result.status == IoResult::Status::done) {
     handshake_ = nullptr; // an idle connection keeps nothing of its handshake
     begin_connected();
@@ -129,10 +132,19 @@ void StreamCore::continue_handshake() {
   flush(); // what lingered is lost
 }
 
-void StreamCore::handshake_timed_out() {
-  log_event(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
-            {{"peer", peer_text()}});
-  close(CloseReason::tls_failed, std::make_error_code(std::errc::timed_out));
+/// The time of a connect, or of a handshake, is over. A step that waits for its turn decides.
+void StreamCore::link_timed_out(CloseReason reason) {
+  if (handshake_ != nullptr && deferred_task_.linked())
+    handshake_->late = reason;
+  else
+    give_up_link(reason);
+}
+
+void StreamCore::give_up_link(CloseReason reason) {
+  if (reason == CloseReason::tls_failed)
+    log_event(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
+              {{"peer", peer_text()}});
+  close(reason, std::make_error_code(std::errc::timed_out));
 }
 
 std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {

@@ -86,6 +86,8 @@ void StreamCore::on_ready(Readiness readiness) {
   broken_ = broken_ || readiness.broken;
   urgent_ = urgent_ || readiness.urgent;
   if (link_ == LinkState::handshaking) {
+    if (readiness.readable)
+      note_activity();
     continue_handshake();
     return;
   }

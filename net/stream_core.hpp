@@ -17,6 +17,7 @@
 #include <array>
 #include <cstdint>
 #include <exception>
+#include <forward_list>
 #include <functional>
 #include <list>
 #include <memory>
@@ -41,6 +42,8 @@ public:
   void forget_read(ReadCompletion& completion) noexcept;
   /// Ends the pending read, if there is one; its completion hears of it from the loop.
   void cancel_read();
+
+  bool look_for_input();
 
   /// Begins to connect, or refuses to; wait for StreamEvent::connected.
   std::optional<StreamError> connect(const Connect& request);
@@ -161,6 +164,7 @@ private:
   struct Handshake {
     Timer timer;
     Endpoint peer; ///< kept since the system forgets it when the peer resets the connection
+    CloseReason late = CloseReason::none; ///< the time was over before a step that had been put off
   };
   enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
   /// What it has of a memory budget.
@@ -187,7 +191,7 @@ private:
   std::optional<Result<Bytes>> pass_limit(StreamErrc limit);
   Result<Bytes> final_read_outcome();
   [[nodiscard]] bool may_receive() noexcept;
-  void continue_read();
+  bool continue_read();
   void read_timed_out();
   void answer_cancelled();
   void leave_read() noexcept;
@@ -208,7 +212,8 @@ private:
   std::unique_ptr<Handshake> make_handshake(Duration longest);
   void begin_handshake(std::unique_ptr<Handshake> handshake);
   void continue_handshake();
-  void handshake_timed_out();
+  void link_timed_out(CloseReason reason);
+  void give_up_link(CloseReason reason);
   std::optional<Result<void>> outcome_of(StreamEvent event) const;
   void answer_waits();
   void answer_waits(StreamEvent event);
@@ -264,6 +269,7 @@ private:
     return to_string(handshake_ != nullptr ? handshake_->peer : peer_endpoint());
   }
   void begin_linger(Timeout flush_for);
+  void linger_timed_out();
   void end_linger(CloseReason why) noexcept;
   void everything_sent() noexcept;
   void check_linger() noexcept;
@@ -273,6 +279,9 @@ private:
   void discard_input() noexcept;
   void end_in_this_turn() noexcept;
   void check_idle();
+  /// The turn's time, which is cheaper, may be older than what happened, by the length of the turn: too early for an
+  /// idle timeout.
+  void note_activity() { last_activity_ = idle_timer_ != nullptr ? loop_.now() : loop_.turn_time(); }
   void release_transport() noexcept;
   void finish_close();
   void run_deferred();

@@ -31,14 +31,15 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
   match_.start(std::move(request), options_->max_buffer_size);
   into_size_ = 0;
   started_closed_ = closed_;
-  const bool polls = timeout && *timeout <= Duration::zero(); // it has no later turn
+  const bool polls = timeout && *timeout <= Duration::zero();
   if (closed_ || spend_operation() || polls) { // closed: only what is unread, and the loop may be gone
     if (auto result = advance_read())
       return result;
   } else {
     loop_.defer(deferred_task_);
   }
-  if (polls) {
+  const bool put_off = readable_ && received_ >= bytes_per_turn; // then the timer decides, in the next turn
+  if (polls && !put_off) {
     leave_read();
     return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
   }
@@ -77,10 +78,27 @@ void StreamCore::answer_cancelled() {
   }
 }
 
-void StreamCore::read_timed_out() {
-  if (reader_ == nullptr)
-    return;
+bool StreamCore::look_for_input() {
+  if (closed_ || reader_ == nullptr || link_ != LinkState::connected)
+    return false;
+  check_thread();
   const Guard guard{*this};
+  readable_ = true;
+  continue_read();
+  return !closed_ && reader_ != nullptr && !readable_ && unread_.empty() && into_size_ == 0;
+}
+
+/// What came in time is given, also when it waits for the stream's share of a turn.
+void StreamCore::read_timed_out() {
+  const Guard guard{*this};
+  for (std::size_t looked = 0; looked < most_at_deadline; looked += bytes_per_turn) {
+    spend_operation();
+    received_ = 0;
+    if (continue_read())
+      return;
+    if (!readable_)
+      break;
+  }
   ReadCompletion* reader = reader_;
   leave_read();
   reader->on_read(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
@@ -208,17 +226,18 @@ void StreamCore::after_read() noexcept {
     loop_.defer(deferred_task_);
 }
 
-/// Goes on with the pending read.
-void StreamCore::continue_read() {
+/// Goes on with the pending read. @returns whether it came to its outcome, and told it
+bool StreamCore::continue_read() {
   spend_operation();
   ReadCompletion* reader = reader_; // a read into a buffer leaves it by itself when the stream closes
   auto result = advance_read();
   if (!result)
-    return;
+    return false;
   reader_ = nullptr;
   if (read_timer_ != nullptr)
     read_timer_->cancel();
   reader->on_read(std::move(*result));
+  return true;
 }
 
 /// Receives one chunk.
@@ -256,7 +275,7 @@ void StreamCore::received(const IoResult& result) {
       memory_->held_since.reset();
       update_memory();
     }
-    last_activity_ = loop_.turn_time();
+    note_activity();
     // What comes later is told. Only an end that was told already is still there. So is what lies behind urgent data
     // (tcp(7)).
     readable_ = !result.drained || result.yields || hang_up_ || urgent_;

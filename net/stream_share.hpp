@@ -14,5 +14,7 @@ inline constexpr std::size_t bytes_per_turn = 1024 * 1024;
 
 /// What a close may still send, which has no later turn.
 inline constexpr std::size_t most_at_close = 4 * 1024 * 1024;
+/// What may still be received or sent before a timeout is told: what the system holds of a connection is seldom more.
+inline constexpr std::size_t most_at_deadline = 4 * 1024 * 1024;
 
 } // namespace squall

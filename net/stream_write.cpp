@@ -137,9 +137,7 @@ void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion
   const auto first = writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_);
   const auto behind = std::upper_bound(first, writers_.end(), end,
                                        [](std::uint64_t a, const PendingWrite& b) { return a < b.end; });
-  TimePoint deadline = TimePoint::max();
-  if (timeout && *timeout < TimePoint::max() - loop_.now())
-    deadline = loop_.now() + *timeout;
+  const TimePoint deadline = timeout ? loop_.now() + *timeout : TimePoint::max();
   if (timeout)
     arm_write_timer(deadline); // it may throw: before the completion is held
   writers_.insert(behind, {end, deadline, &completion});
@@ -178,8 +176,9 @@ TimePoint StreamCore::next_write_deadline() const noexcept {
 /// Otherwise the timer is set for the next.
 void StreamCore::check_write_deadlines() {
   TimePoint next = next_write_deadline();
-  if (next <= loop_.now() && !blocked_ && !closed_) { // it may have waited for the end of the turn only
-    send_unsent(most_at_close);
+  if (next <= loop_.now() &&
+      !closed_) { // it may have waited for the end of the turn, or for more room than it needs
+    send_unsent(most_at_deadline);
     loop_.at_end_of_turn(flush_task_);
     next = next_write_deadline();
   }
@@ -295,7 +294,7 @@ void StreamCore::send_unsent(std::size_t most) {
       paused_ = false;
       loop_.defer(deferred_task_); // which tells
     }
-    last_activity_ = loop_.turn_time();
+    note_activity();
     sent_now += result.size;
   }
 }

@@ -53,7 +53,7 @@ Duration TimerQueue::wait_time(TimePoint now, Duration most) const noexcept {
   if (heap_.empty())
     return most;
   const TimePoint first = heap_.front()->when_;
-  return first <= now ? Duration::zero() : std::min(most, first - now);
+  return first <= now ? Duration{} : std::min<Duration>(most, first - now);
 }
 
 void TimerQueue::run_due(TimePoint now) {

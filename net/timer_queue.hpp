@@ -26,6 +26,10 @@ public:
   void remove(Timer& timer) noexcept;
 
   [[nodiscard]] bool empty() const noexcept { return heap_.empty() && due_.empty(); }
+  /// Whether run_due(now) would call one.
+  [[nodiscard]] bool due(TimePoint now) const noexcept {
+    return !due_.empty() || (!heap_.empty() && heap_.front()->when_ <= now);
+  }
   /// How long it is from `now` until the first timer is due, at most `most`.
   [[nodiscard]] Duration wait_time(TimePoint now, Duration most) const noexcept;
 

@@ -43,8 +43,7 @@ private:
 class RequestTimeout {
 public:
   template <class Rep, class Period>
-  RequestTimeout(std::chrono::duration<Rep, Period> time)
-      : time_{std::chrono::duration_cast<Duration>(time)} {}
+  RequestTimeout(std::chrono::duration<Rep, Period> time) : time_{Duration::of(time)} {}
   RequestTimeout(caf::infinite_t) {}
   [[nodiscard]] const std::optional<Duration>& time() const noexcept { return time_; }
 

@@ -71,6 +71,11 @@ public:
     return answer;
   }
 
+  /// The server said that it ends (close_notify).
+  [[nodiscard]] bool told_of_end() const {
+    return (SSL_get_shutdown(ssl_.get()) & SSL_RECEIVED_SHUTDOWN) != 0;
+  }
+
 private:
   Client client_;
   testing_support::SslCtxPtr ctx_{SSL_CTX_new(TLS_client_method())};

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # termination.py: SIGTERM and SIGINT end a server with status 0, and soon, whatever its clients do.
+import concurrent.futures
 import re
 import signal
 import socket
@@ -14,6 +15,16 @@ SOON = 9.0  # seconds; far less than what the end could wait for (an hour), and 
 # An end that waited for a client would wait for an hour, but for the time of draining.
 CONFIG = {"stream": {"linger_timeout": "1h"}, "drain_timeout": "100ms"}
 DRAINED = re.compile(r'drained: .* finished="(\d+)" idle="(\d+)" cut="(\d+)"')
+
+
+def ask_until_the_end(client):
+    """Sends a line and waits for its answer, again and again; what comes instead of one. A reset is an exception."""
+    with client:
+        while True:
+            client.sendall(b"hello\n")
+            answer = client.recv(6, socket.MSG_WAITALL)
+            if answer != b"hello\n":
+                return answer
 
 
 @support.for_each_example
@@ -103,6 +114,22 @@ class Termination:
             support.wait_for_end(busy)
             self.assertEqual(server.wait(), 0)
             self.assertEqual(DRAINED.search(server.log()).groups(), ("0", "2", "0"))
+
+    def test_clients_that_ask_again_and_again_are_not_reset(self):
+        with support.Server(self.example, {"drain_timeout": "1h"}) as server:
+            clients = [self.idle_client(server) for _ in range(20)]
+            with concurrent.futures.ThreadPoolExecutor(len(clients)) as pool:
+                ends = [pool.submit(ask_until_the_end, client) for client in clients]
+                server.send_signal(signal.SIGTERM)
+                self.assertEqual([end.result() for end in ends], [b""] * len(clients))
+            self.assertEqual(server.wait(), 0)
+
+    def test_a_client_that_never_spoke_does_not_hold_up_the_end(self):
+        with support.Server(self.example, {"drain_timeout": "1h"}) as server:
+            silent = self.connect(server)
+            self.idle_client(server).close()  # by now the silent one is accepted, too
+            self.assert_ends_soon(server, signal.SIGTERM)
+            support.wait_for_end(silent)
 
     def test_a_second_signal_ends_it_at_once(self):
         for number in signal.SIGTERM, signal.SIGINT:

@@ -7,6 +7,10 @@
 // unless something was deferred. Each phase takes what was there when it began, so that no source can starve
 // another.
 //
+// A timer is due in the first turn that begins at its time or later, and comes behind all that was ready when
+// that turn began, also behind the tasks deferred until then: however late the thread is, what came before a
+// timeout is seen before it.
+//
 // Threads    post(), stop() and wake_up() may be called from any thread; everything else belongs to the
 //            thread that runs the loop (or, before it runs, to the thread that made it).
 // Ownership  The loop owns none of the watchers, timers and tasks; each takes itself out of the loop when it
@@ -15,9 +19,10 @@
 //            (Watcher::on_loop_end), drops functions that did not run, and runs deferred tasks a last time.
 // Errors     An exception that leaves a callback leaves run() or run_once(). What it kept from running runs
 //            in the next turn. On the loop's end it is logged.
-// Units      Times are points and durations of std::chrono::steady_clock.
+// Units      Times are points and durations of std::chrono::steady_clock; see Duration.
 #pragma once
 
+#include <squall/net/duration.hpp>
 #include <squall/net/intrusive_list.hpp>
 
 #include <chrono>
@@ -27,9 +32,6 @@
 #include <memory>
 
 namespace squall {
-
-using TimePoint = std::chrono::steady_clock::time_point;
-using Duration = std::chrono::steady_clock::duration;
 
 class EventLoop;
 
@@ -80,8 +82,8 @@ public:
   Timer& operator=(const Timer&) = delete;
   ~Timer() { cancel(); }
 
-  /// Arms the timer, or moves it. A time in the past is due in the next turn at the latest. Timers of the
-  /// same time run in the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
+  /// Arms the timer, or moves it. A time in the past is due in the next turn. Timers of the same time run in
+  /// the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
   void start(EventLoop& loop, TimePoint when);
   void start_after(EventLoop& loop, Duration delay);
   /// Does nothing when it is not armed.

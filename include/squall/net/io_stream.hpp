@@ -333,6 +333,11 @@ public:
   void begin_drain() noexcept;
   [[nodiscard]] bool draining() const noexcept;
 
+  /// Receives for the pending read what the system has by now, also what the loop has not told of yet. A drain looks
+  /// once more before it calls a connection idle.
+  /// @returns whether a read is pending that still waits, and nothing has come for it
+  bool look_for_input();
+
   /// Keeps an object until the descriptor is closed, which may be after the stream is: while answered bytes are sent.
   /// What was kept before is let go.
   void keep_until_closed(std::shared_ptr<const void> object) noexcept;

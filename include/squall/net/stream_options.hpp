@@ -15,8 +15,8 @@ namespace squall {
 
 class MemoryBudget;
 
-/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7). Values out of bounds are ignored
-/// by the system.
+/// Probes of an idle TCP connection, so that a peer that vanished shows; see tcp(7). What is beyond a bound counts as
+/// the bound.
 struct KeepAlive {
   std::chrono::seconds idle{60};     ///< without traffic until the first probe (TCP_KEEPIDLE); 1 to 32767
   std::chrono::seconds interval{10}; ///< between two probes (TCP_KEEPINTVL); 1 to 32767
