@@ -96,7 +96,7 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   ServerConfig config = defaults;
   try {
     if (command.config_path)
-      config = load_config(*command.config_path);
+      config = load_config(*command.config_path, defaults);
   } catch (const ConfigError& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return exit_usage;

@@ -15,9 +15,9 @@ namespace squall {
 std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadCompletion& completion) {
   check_thread();
   if (reader_ != nullptr)
-    return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
+    return failure(StreamErrc::already_reading);
   if (const auto refused = ReadMatch::check(request, options_->max_buffer_size))
-    return StreamError{*refused, CloseReason::none, {}};
+    return failure(*refused);
   const Timeout timeout = std::visit(
       [this](auto& any) {
         if constexpr (requires { any.max_bytes; }) {
@@ -39,7 +39,7 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
   }
   if (polls) {
     leave_read();
-    return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
+    return failure(StreamErrc::timed_out);
   }
   if (timeout) { // it may throw: before the completion is held
     if (read_timer_ == nullptr)
@@ -61,7 +61,7 @@ void StreamCore::end_read(StreamErrc code) {
   const Guard guard{*this};
   ReadCompletion* reader = reader_;
   leave_read();
-  reader->on_read(StreamError{code, CloseReason::none, {}});
+  reader->on_read(failure(code));
 }
 
 /// The read ends without an outcome: every byte is unread, the stream idle.
@@ -157,7 +157,7 @@ bool StreamCore::may_receive() noexcept {
 /// A read passes a limit: the bytes stay readable, and the stream closes unless the read says otherwise.
 std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
   if (match_.limit_policy() == LimitPolicy::keep)
-    return StreamError{limit, CloseReason::none, {}};
+    return failure(limit);
   log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
             {{"peer", to_string(peer_endpoint())},
              {"limit", to_string(limit)},
@@ -176,7 +176,7 @@ Result<Bytes> StreamCore::final_read_outcome() {
     count_memory();
     return bytes;
   }
-  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}};
+  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}, id_};
 }
 
 /// Bytes were taken: the end shows when everything is read, also to who does not read on.
