@@ -46,7 +46,7 @@ void read_tcp_seconds(const ConfigValue& value, std::chrono::seconds& target) {
 }
 
 void read_keep_alive(const ConfigValue& value, std::optional<KeepAlive>& target) {
-  KeepAlive& keep_alive = target.emplace();
+  KeepAlive& keep_alive = target ? *target : target.emplace();
   read_object(value,
               {{"idle", [&](const ConfigValue& v) { read_tcp_seconds(v, keep_alive.idle); }},
                {"interval", [&](const ConfigValue& v) { read_tcp_seconds(v, keep_alive.interval); }},
@@ -75,7 +75,7 @@ void read_stream(const ConfigValue& value, StreamOptions& target) {
 void read_limits(const ConfigValue& value, ListenerLimits& target) {
   using V = ConfigValue;
   constexpr std::uint64_t most_connections = 1'000'000'000;
-  std::string answer;
+  std::string answer; ///< of the file
   const std::size_t problems = value.problems.size();
   read_object(
       value,
@@ -92,8 +92,9 @@ void read_limits(const ConfigValue& value, ListenerLimits& target) {
                   {{"queue", WhenFull::queue}, {"reset", WhenFull::reset}, {"answer", WhenFull::answer}}});
         }},
        {"full_answer", [&](const V& v) { read_text(v, answer, "what to send"); }}});
-  target.full_answer = Bytes{answer};
-  if (target.when_full == WhenFull::answer && answer.empty() && value.problems.size() == problems)
+  if (!answer.empty() || target.when_full != WhenFull::answer)
+    target.full_answer = Bytes{answer};
+  if (target.when_full == WhenFull::answer && target.full_answer.empty() && value.problems.size() == problems)
     value.refuse(R"("when_full": "answer" without "full_answer")", R"("full_answer": what to send)");
   if (target.when_full != WhenFull::answer && !answer.empty() && value.problems.size() == problems)
     value.problems.push_back({value.pointer + "/full_answer",
@@ -121,13 +122,13 @@ void read_log(const ConfigValue& value, LogOptions& target) {
 }
 
 void read_server(const ConfigValue& value, ServerConfig& target) {
-  TLSContext tls;
+  std::optional<TLSContext> tls;
   std::vector<std::optional<TLSContext>> own_tls(target.listen.size());
   using V = ConfigValue;
   read_object(
       value,
       {{"listen", [&](const V& v) { read_listen(v, target.listen, own_tls); }},
-       {"tls", [&](const V& v) { read_tls(v, TLSSide::server, tls); }},
+       {"tls", [&](const V& v) { read_tls(v, TLSSide::server, tls.emplace()); }},
        {"io_threads",
         [&](const V& v) { read_whole(v, target.io_threads, 0, max_io_threads, " (0: one per core)"); }},
        {"processes",
@@ -142,7 +143,8 @@ void read_server(const ConfigValue& value, ServerConfig& target) {
        {"stop_timeout", [&](const V& v) { read_time(v, target.stop_timeout); }},
        {"log", [&](const V& v) { read_log(v, target.log); }}});
   for (std::size_t i = 0; i < target.listen.size(); ++i)
-    target.listen[i].accept.tls = own_tls[i].value_or(tls);
+    if (own_tls[i] || tls)
+      target.listen[i].accept.tls = own_tls[i] ? *own_tls[i] : *tls;
 }
 
 /// Reads a document with `read`; all problems or none.
@@ -189,8 +191,8 @@ ConfigError::ConfigError(const std::string& source, std::vector<ConfigProblem> p
     : std::runtime_error{join_lines(source, problems)},
       problems_{std::make_shared<const std::vector<ConfigProblem>>(std::move(problems))} {}
 
-ServerConfig parse_config(std::string_view json, const std::string& source) {
-  ServerConfig config;
+ServerConfig parse_config(std::string_view json, const std::string& source, const ServerConfig& defaults) {
+  ServerConfig config = defaults;
   read_whole_document(json, source, [&](const ConfigValue& root) { read_server(root, config); });
   return config;
 }
@@ -201,6 +203,8 @@ TLSContext parse_tls_context(std::string_view json, TLSSide side, const std::str
   return context;
 }
 
-ServerConfig load_config(const std::string& path) { return parse_config(read_file(path), path); }
+ServerConfig load_config(const std::string& path, const ServerConfig& defaults) {
+  return parse_config(read_file(path), path, defaults);
+}
 
 } // namespace squall

@@ -15,6 +15,13 @@ namespace {
 /// Of a client that has never said anything, while its listener drains: then it counts as idle.
 constexpr std::chrono::seconds longest_silence{1};
 
+/// This program closed the stream, whatever its peer did.
+bool closed_here(CloseReason reason) noexcept {
+  return reason == CloseReason::local_close || reason == CloseReason::aborted ||
+         reason == CloseReason::handler_ended || reason == CloseReason::shutting_down ||
+         reason == CloseReason::draining;
+}
+
 /// What an actor's end says of a failure; empty for an ordinary end.
 std::string failure_of(const caf::error& reason) {
   if (!reason || reason == caf::exit_reason::user_shutdown || reason == caf::exit_reason::unreachable)
@@ -31,9 +38,12 @@ Nobody nobody; // has no state: any thread
 } // namespace
 
 Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
-                       Endpoint peer, OpenConnection open, std::uint64_t id)
+                       Endpoint peer, OpenConnection open, std::shared_ptr<ListenerState::Place> place,
+                       std::uint64_t id)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
-      open_{std::move(open)}, id_{id}, began_at_{loop().now()} {
+      open_{std::move(open)}, place_{std::move(place)}, id_{id}, began_at_{loop().now()} {
+  if (place_ != nullptr)
+    DescriptorGuest::join(stream_, place_);
   stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
 }
 
@@ -306,16 +316,20 @@ void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement pl
                            [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
                              return handler(self, stream, peer);
                            });
+  if (place_ != nullptr)
+    place_->set_handler(handler_);
   monitor(handler_);
 }
 
 void Connection::coroutine_ended(const std::exception_ptr& exception) {
+  if (ended())
+    return;
   std::string failure;
   try {
     if (exception)
       std::rethrow_exception(exception);
-  } catch (const StreamClosedError& error) {
-    if (!stream_.closed()) // another stream's; its own says that the connection is gone: an ordinary end
+  } catch (const StreamException& error) {
+    if (!is_ordinary_end(error.error()))
       failure = error.what();
   } catch (...) {
     failure = describe(std::current_exception());
@@ -324,8 +338,23 @@ void Connection::coroutine_ended(const std::exception_ptr& exception) {
 }
 
 void Connection::on_down(caf::down_msg& down) {
-  if (handler_ != nullptr && down.source == handler_->address())
-    handler_ended(stream_closed(down.reason) && stream_.closed() ? std::string{} : failure_of(down.reason));
+  if (handler_ == nullptr || down.source != handler_->address())
+    return;
+  const auto error = stream_error(down.reason);
+  handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+}
+
+/// A handler that ends with `error` has not failed: its own peer left, its own peer's time was over, or, when its own stream
+/// is closed, another one that this program closed, as a relay does with its other side. Logs such an end.
+bool Connection::is_ordinary_end(const StreamError& error) const {
+  const bool own = error.stream == stream_.id();
+  const bool ordinary =
+      own ? error.code == StreamErrc::closed || error.code == StreamErrc::timed_out
+          : stream_.closed() && error.code == StreamErrc::closed && closed_here(error.reason);
+  if (ordinary && log_enabled(LogLevel::info))
+    log_event(LogLevel::info, "connection_ended", "a handler ended with its connection, which is no failure",
+              {{"peer", to_string(peer_)}, {"reason", to_string(own ? error : stream_.error())}});
+  return ordinary;
 }
 
 /// The handler returned, or failed: its stream closes, and the actor ends.
@@ -385,12 +414,12 @@ void Connection::on_end(const caf::error&) {
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   const IOStream stream = std::exchange(stream_, IOStream{});
+  const auto place = std::exchange(place_, nullptr);
   if (const auto& listener = open_.listener()) {
     if (listener->draining)
       ++listener->ended_draining;
-    if (const auto kept = stream.kept_until_closed())
-      listener->linger(std::static_pointer_cast<ListenerState::Place>(std::const_pointer_cast<void>(kept)),
-                       stream);
+    if (place != nullptr && (handler_ != nullptr || DescriptorGuest::has_descriptor(stream)))
+      place->leave(stream);
     open_.end();
   }
 }
@@ -474,15 +503,10 @@ void Connection::end_drain() {
   if (ended())
     return;
   const caf::strong_actor_ptr keep = strong_ref();
-  const auto listener = open_.listener();
-  const auto place = stream_.kept_until_closed();             // until it is counted
-  const bool finished = stream_.closed() && place == nullptr; // but for its handler
-  const IOStream stream = stream_;
+  place_->count_cut(); // its handler has not ended
   stream_.abort();
-  if (!finished && stream.error().reason == CloseReason::aborted) // else it waited for the peer's end only
-    ++listener->cut_draining;
   if (!ended())
-    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}}));
+    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
@@ -493,10 +517,9 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
   try {
     auto& [socket, is_tcp, peer, tls, id, place, open, options] = connection;
     IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls, is_tcp), options};
-    stream.keep_until_closed(std::move(place));
     if (listener->draining)
       stream.begin_drain();
-    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), id)
+    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), std::move(place), id)
         ->serve(std::move(handler));
   } catch (const std::exception& error) {
     ++listener->failed;

@@ -18,7 +18,8 @@ class CoroutineHost;
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
 public:
   Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
-             OpenConnection open = {}, std::uint64_t id = 0);
+             OpenConnection open = {}, std::shared_ptr<ListenerState::Place> place = nullptr,
+             std::uint64_t id = 0);
   ~Connection() override;
 
   /// Starts the handler. It may end the actor at once.
@@ -90,12 +91,14 @@ private:
   void serve_in_coroutine(const CoroutineHandler& handler);
   void serve_in_actor(const ActorHandler& handler, HandlerPlacement placement);
   void coroutine_ended(const std::exception_ptr& exception);
+  [[nodiscard]] bool is_ordinary_end(const StreamError& error) const;
   void handler_ended(const std::string& failure);
   void end_with_stream();
 
   IOStream stream_;
   Endpoint peer_;
-  OpenConnection open_; ///< of a listener, or none
+  OpenConnection open_;                         ///< of a listener, or none
+  std::shared_ptr<ListenerState::Place> place_; ///< of a listener, or none; until the end
   std::uint64_t id_;
   TimePoint began_at_;
   StreamError close_error_{

@@ -23,14 +23,22 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
     throw std::invalid_argument{problem};
   handle_later_only(); // Drain accepts the rest, whose handlers begin
   accept_tokens_ = static_cast<double>(limits_.max_accept_rate);
-  tokens_counted_at_ = loop().now();
-  state_->on_room = [home = this->unit(), weak = caf::weak_actor_ptr{ctrl()}] {
+  tokens_counted_at_ = loop().turn_time();
+  if (options.handover != nullptr)
+    adopt(options.handover);
+  else
+    watch_room();
+  update_pause();
+}
+
+/// Hears of places that come back.
+void Listener::watch_room() {
+  state_->set_on_room([home = unit(), weak = caf::weak_actor_ptr{ctrl()}] {
     home->post([weak] {
       if (const caf::strong_actor_ptr self = weak.lock())
         static_cast<Listener*>(self->get())->room_is_free();
     });
-  };
-  publish_info();
+  });
 }
 
 Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options)
@@ -52,7 +60,7 @@ Listener::Entry::Entry(Listener& listener, const ListeningSocket& socket, Accept
         },
         [&listener] {
           ++listener.state_->refused;
-          listener.state_->on_room(); // later: it is still counted
+          listener.state_->tell_room(); // later: it is still counted
         });
 }
 
@@ -237,6 +245,7 @@ ListenerInfo Listener::info() const {
     result = info_;
   }
   result.connection_count = state_->open;
+  result.place_count = state_->places;
   result.accepted_count = state_->accepted;
   result.failed_count = state_->failed;
   result.rejected_count = state_->rejected;
@@ -313,6 +322,8 @@ void Listener::on_end(const caf::error&) {
   end_reload();
   for (NameLookup& lookup : std::exchange(lookups_, {}))
     lookup.reply.deliver(*this, refusal());
+  if (handover_ != nullptr)
+    leave_estate();
   stop();
   drop_later(std::exchange(ending_, {}));
   for (Reply& reply : std::exchange(drain_replies_, {}))

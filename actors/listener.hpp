@@ -6,6 +6,7 @@
 #pragma once
 
 #include "actors/connection.hpp"
+#include "actors/listener_handover.hpp"
 #include "actors/listener_state.hpp"
 #include "actors/tls_reload.hpp"
 #include <squall/net/acceptor.hpp>
@@ -22,9 +23,6 @@ namespace squall {
 /// How long reading the files of a ReloadTLS may take.
 inline constexpr std::chrono::seconds reload_timeout{10};
 
-/// The loops of an IOSystem.
-using LoopUnits = std::vector<std::shared_ptr<LoopUnit>>;
-
 /// What is wrong with `limits`; empty: nothing.
 std::string check_limits(const ListenerLimits& limits);
 
@@ -39,6 +37,8 @@ public:
   [[nodiscard]] ListenerInfo info() const;
 
 private:
+  class Rejecting final : public DescriptorGuest {};
+
   /// A listening socket.
   struct Entry {
     Entry(Listener& listener, const ListeningSocket& socket, AcceptOptions options);
@@ -66,6 +66,11 @@ private:
                    const std::optional<AcceptOptions>& accept);
   bool socket_message(caf::mailbox_element& message);
   bool connection_message(caf::mailbox_element& message);
+
+  void watch_room();
+  void adopt(const std::shared_ptr<ListenerHandover>& handover);
+  void adopt_unserved(Entry& entry, ProxyReader::Unserved unserved);
+  void leave_estate();
 
   void pause(bool value);
   void set_limits(Reply reply, const ListenerLimits& limits);
@@ -114,7 +119,8 @@ private:
   std::shared_ptr<const Handler> handler_;
   const std::shared_ptr<const StreamOptions> options_;
   std::shared_ptr<ListenerState> state_ = std::make_shared<ListenerState>();
-  AcceptOptions accept_; ///< of what is added without its own
+  std::shared_ptr<ListenerHandover> handover_; ///< or none; until the end
+  AcceptOptions accept_;                       ///< of what is added without its own
   std::vector<std::shared_ptr<Entry>> entries_;
   /// That accept no more, and have connections without their header.
   std::vector<std::shared_ptr<Entry>> ending_;
@@ -126,8 +132,9 @@ private:
   double accept_tokens_ = 0;      ///< connections that max_accept_rate lets in now
   TimePoint tokens_counted_at_{}; ///< when accept_tokens_ was so many
   Timer rate_timer_{[this] { update_pause(); }};
-  Timer memory_timer_{[this] { look_for_memory(); }};               ///< armed while it waits for memory
-  std::shared_ptr<const void> rejecting_ = std::make_shared<int>(); ///< held by each that gets full_answer
+  Timer memory_timer_{[this] { look_for_memory(); }}; ///< armed while it waits for memory
+  /// Held by each stream that gets full_answer.
+  std::shared_ptr<DescriptorGuest> rejecting_ = std::make_shared<Rejecting>();
 
   std::list<NameLookup> lookups_;
   std::unique_ptr<TLSReload> reload_;                  ///< that is under way

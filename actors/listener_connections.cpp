@@ -128,7 +128,10 @@ void Listener::check_drain() {
     for (const auto& entry : ending_)
       if (entry->proxy)
         entry->proxy->close_pending("the time of draining is over");
-  if (state_->open == 0 && awaiting_header() == 0 && state_->places == 0) {
+  // At the deadline a handler that cannot be killed, since it keeps a worker busy, is not waited for.
+  const bool nothing_left =
+      over ? state_->descriptors == 0 : state_->places == 0 && rejecting_.use_count() == 1;
+  if (state_->open == 0 && awaiting_header() == 0 && nothing_left) {
     state_->draining = false;
     const std::uint64_t ended = state_->ended_draining;
     const std::uint64_t idle = state_->idle_draining;
@@ -143,7 +146,7 @@ void Listener::check_drain() {
     for_each_connection([state = state_](const std::vector<caf::strong_actor_ptr>& connections) {
       for (const caf::strong_actor_ptr& connection : connections)
         static_cast<Connection*>(connection->get())->end_drain();
-      state->cut_lingering(*EventLoop::current());
+      state->cut_left(*EventLoop::current());
     });
   else
     for_each_connection([](const std::vector<caf::strong_actor_ptr>& connections) {

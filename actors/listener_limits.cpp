@@ -43,9 +43,13 @@ void Listener::set_limits(Reply reply, const ListenerLimits& limits) {
     reply.deliver(*this, make_error(ListenerErrc::invalid_limits, std::move(problem)));
     return;
   }
+  refill_accepts(); // under the old rate until now
+  if (limits_.max_accept_rate == 0 && limits.max_accept_rate > 0)
+    accept_tokens_ =
+        0; // nobody has counted: what was let in without a limit may have been one second's and more
   limits_ = limits;
-  accept_tokens_ = static_cast<double>(limits_.max_accept_rate);
-  tokens_counted_at_ = loop().now();
+  accept_tokens_ = std::min(accept_tokens_, static_cast<double>(limits_.max_accept_rate));
+  tokens_counted_at_ = loop().turn_time();
   rate_timer_.cancel();
   update_pause();
   reply.deliver(*this);
@@ -144,7 +148,7 @@ void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& 
   options.linger_timeout = reject_time;
   IOStream stream = accept.tls ? IOStream{loop(), std::move(socket), accept.tls, options}
                                : IOStream{loop(), std::move(socket), options};
-  stream.keep_until_closed(rejecting_);
+  DescriptorGuest::join(stream, rejecting_);
   stream.write(limits_.full_answer, [](Result<void>) {});
   stream.close_after_flush(reject_time, [](Result<void>) {});
 }

@@ -3,75 +3,125 @@
 // listener_state.cpp
 #include "actors/listener_state.hpp"
 
+#include <caf/all.hpp>
+
 #include <new>
 #include <vector>
 
 namespace squall {
 
-struct ListenerState::Place {
-  explicit Place(std::shared_ptr<ListenerState> of) : state{std::move(of)} { ++state->places; }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
-  ~Place() {
-    if (stream) {
-      const std::lock_guard lock{state->lingering_mutex_};
-      state->lingering_.erase(this);
-    }
-    if (network)
-      state->count_out(*network);
-    --state->places;
-    if (state->wants_room.load() && state->wants_room.exchange(false)) {
-      try {
-        state->on_room();
-      } catch (const std::bad_alloc&) { // the next place that comes back tells it
-        state->wants_room = true;
-      }
+ListenerState::Place::Place(std::shared_ptr<ListenerState> state, std::optional<ClientNetwork> network)
+    : state_{std::move(state)}, network_{std::move(network)} {
+  ++state_->places;
+  ++state_->descriptors;
+}
+
+ListenerState::Place::~Place() {
+  on_descriptor_closed(); // where it never had a stream
+  {
+    const std::lock_guard lock{state_->left_mutex_};
+    IntrusiveNode<Place>::unlink();
+  }
+  if (network_)
+    state_->count_out(*network_);
+  --state_->places;
+  if (state_->wants_room.load() && state_->wants_room.exchange(false)) {
+    try {
+      state_->tell_room();
+    } catch (const std::bad_alloc&) { // the next place that comes back tells it
+      state_->wants_room = true;
     }
   }
-  const std::shared_ptr<ListenerState> state;
-  std::optional<ClientNetwork> network; ///< that it is counted for
-  IOStream stream;                      ///< that lingers; lets go of this place with its descriptor
-  const EventLoop* loop = nullptr;      ///< of stream, for any thread
-  bool ended_draining = false;          ///< its end is counted
-};
+}
+
+void ListenerState::Place::count_cut() {
+  const std::lock_guard lock{state_->left_mutex_};
+  if (!std::exchange(cut_, true))
+    ++state_->cut_draining;
+}
+
+/// The deadline of a drain has come. On the stream's loop.
+void ListenerState::Place::cut() {
+  IOStream stream;
+  caf::actor handler;
+  {
+    const std::lock_guard lock{state_->left_mutex_};
+    if (!std::exchange(ended_draining_, true))
+      ++state_->ended_draining;
+    stream = stream_;
+    handler = caf::actor_cast<caf::actor>(handler_);
+  }
+  if (stream)
+    stream.abort();
+  if (handler || (stream && stream.error().reason == CloseReason::aborted))
+    count_cut();
+  if (handler)
+    caf::anon_send_exit(handler, caf::exit_reason::kill);
+}
+
+void ListenerState::Place::set_handler(const caf::strong_actor_ptr& handler) {
+  handler_ = caf::weak_actor_ptr{handler.get()};
+  handler->get()->attach_functor([place = shared_from_this()](const caf::error&) {
+    const std::lock_guard lock{place->state_->left_mutex_};
+    place->handler_ = nullptr;
+  });
+}
+
+void ListenerState::Place::leave(const IOStream& stream) {
+  const std::lock_guard lock{state_->left_mutex_};
+  state_->left_.push_back_if_unlinked(*this);
+  if (has_descriptor_)
+    stream_ = stream;
+  loop_ = &stream.loop();
+  ended_draining_ = state_->draining;
+}
+
+void ListenerState::Place::on_descriptor_closed() noexcept {
+  if (!has_descriptor_.exchange(false))
+    return;
+  --state_->descriptors;
+  IOStream gone;
+  const std::lock_guard lock{state_->left_mutex_};
+  std::swap(gone, stream_);
+}
+
+void ListenerState::set_on_room(std::function<void()> function) {
+  const std::lock_guard lock{room_mutex_};
+  on_room_ = std::move(function);
+}
+
+void ListenerState::tell_room() {
+  const std::lock_guard lock{room_mutex_};
+  on_room_();
+}
 
 std::shared_ptr<ListenerState::Place> ListenerState::take_place(const Endpoint& peer,
                                                                 std::uint64_t most_per_network) {
-  const auto network = most_per_network > 0 ? ClientNetwork::of(peer) : std::nullopt;
-  auto place = std::make_shared<Place>(shared_from_this());
+  auto network = most_per_network > 0 ? ClientNetwork::of(peer) : std::nullopt;
   if (network && !count_in(*network, most_per_network))
     return nullptr;
-  place->network = network;
-  return place;
+  try {
+    return std::make_shared<Place>(shared_from_this(), network);
+  } catch (...) {
+    if (network)
+      count_out(*network);
+    throw;
+  }
 }
 
-void ListenerState::linger(const std::shared_ptr<Place>& place, const IOStream& stream) {
-  const std::lock_guard lock{lingering_mutex_};
-  lingering_.insert(place.get());
-  place->stream = stream;
-  place->loop = &stream.loop();
-  place->ended_draining = draining;
-}
-
-void ListenerState::cut_lingering(const EventLoop& loop) {
-  std::vector<IOStream> cut;
+void ListenerState::cut_left(const EventLoop& loop) {
+  std::vector<std::shared_ptr<Place>> found;
   {
-    const std::lock_guard lock{lingering_mutex_};
-    for (Place* place : lingering_) {
-      if (place->loop != &loop)
-        continue;
-      cut.push_back(place->stream);
-      if (!place->ended_draining)
-        ++ended_draining;
-    }
+    const std::lock_guard lock{left_mutex_};
+    left_.for_each([&](Place& place) {
+      if (place.loop_ != &loop)
+        return;
+      if (auto kept = place.weak_from_this().lock()) // else it goes just now
+        found.push_back(std::move(kept));
+    });
   }
-  for (IOStream& stream : cut) {
-    const auto place = stream.kept_until_closed(); // until it is counted
-    stream.abort();
-    if (stream.error().reason ==
-        CloseReason::aborted) // else everything was sent, and it waited for the peer's end only
-      ++cut_draining;
-  }
+  for (const auto& place : found)
+    place->cut();
 }
 
 bool ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {

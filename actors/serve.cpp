@@ -116,7 +116,7 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   ServerConfig config = defaults;
   try {
     if (command.config_path)
-      config = load_config(*command.config_path);
+      config = load_config(*command.config_path, defaults);
   } catch (const ConfigError& error) {
     write_soon(STDERR_FILENO, error.what() + std::string{'\n'});
     return exit_usage;

@@ -53,14 +53,14 @@ caf::error make_error(const StreamError& error) {
   return {static_cast<std::uint8_t>(error.code), stream_atom,
           caf::make_message(static_cast<std::uint8_t>(error.reason),
                             static_cast<std::uint8_t>(source_of(error.real_error)),
-                            static_cast<std::int32_t>(error.real_error.value()))};
+                            static_cast<std::int32_t>(error.real_error.value()), error.stream)};
 }
 
 caf::error make_error(const StreamError& error, std::string text) {
   return {static_cast<std::uint8_t>(error.code), stream_atom,
-          caf::make_message(static_cast<std::uint8_t>(error.reason),
-                            static_cast<std::uint8_t>(source_of(error.real_error)),
-                            static_cast<std::int32_t>(error.real_error.value()), std::move(text))};
+          caf::make_message(
+              static_cast<std::uint8_t>(error.reason), static_cast<std::uint8_t>(source_of(error.real_error)),
+              static_cast<std::int32_t>(error.real_error.value()), error.stream, std::move(text))};
 }
 
 caf::error make_error(ListenerErrc code, std::string text) {
@@ -72,8 +72,9 @@ std::optional<StreamError> stream_error(const caf::error& error) {
     return std::nullopt;
   StreamError result{static_cast<StreamErrc>(error.code()), CloseReason::none, {}};
   const auto& context = error.context();
-  if (context.match_elements<std::uint8_t, std::uint8_t, std::int32_t>() ||
-      context.match_elements<std::uint8_t, std::uint8_t, std::int32_t, std::string>()) {
+  if (context.match_elements<std::uint8_t, std::uint8_t, std::int32_t, std::uint32_t>() ||
+      context.match_elements<std::uint8_t, std::uint8_t, std::int32_t, std::uint32_t, std::string>()) {
+    result.stream = context.get_as<std::uint32_t>(3);
     result.reason = static_cast<CloseReason>(context.get_as<std::uint8_t>(0));
     result.real_error = to_error_code(static_cast<ErrorSource>(context.get_as<std::uint8_t>(1)),
                                       context.get_as<std::int32_t>(2));
@@ -92,7 +93,7 @@ std::string error_text(const caf::error& error) {
   if (!error)
     return "no error";
   if (const auto found = stream_error(error))
-    return error.context().size() == 4 ? error.context().get_as<std::string>(3) : to_string(*found);
+    return error.context().size() == 5 ? error.context().get_as<std::string>(4) : to_string(*found);
   if (error.category() == listener_atom)
     return listener_text(error);
   const auto& context = error.context();

@@ -42,7 +42,7 @@ struct Server {
   squall::Acceptor acceptor;
 };
 
-squall::Task<> lookups(squall::EventLoop& loop) {
+squall::Task<> lookups() {
   // [resolve]
   std::shared_ptr<squall::Resolver> resolver = squall::default_resolver();
   squall::Addresses addresses = co_await resolver->resolve("localhost", 80);
@@ -54,15 +54,6 @@ squall::Task<> lookups(squall::EventLoop& loop) {
   bool unknown = !none && none.error().code == squall::StreamErrc::lookup_failed;
   // [resolve]
   check(unknown);
-
-  std::string log;
-  // [resolve_callback]
-  resolver->resolve(loop, squall::Resolve{"localhost", 80},
-                    [&](squall::Result<squall::Addresses> result) { log = result ? "found" : "not found"; });
-  // [resolve_callback]
-  while (log.empty())
-    co_await squall::sleep_for(1ms);
-  check(log == "found");
 
   // [threads]
   squall::ThreadedResolverOptions threads;
@@ -120,15 +111,34 @@ squall::Task<> connects(squall::EventLoop& loop) {
     text += to_string(attempt.address) + ": " + attempt.error.message();
   // [failure]
   check(text.find("Connection refused") != std::string::npos && result.attempts().size() == 1);
+}
 
+void callbacks() {
+  squall::EventLoop loop;
+  squall::Timer watchdog{[&] { loop.stop(); }};
+  watchdog.start_after(loop, deadline);
+  Server server{loop};
+  const std::uint16_t port = server.port();
+  const std::shared_ptr<squall::Resolver> resolver = squall::default_resolver();
   std::string log;
+  // [resolve_callback]
+  resolver->resolve(loop, squall::Resolve{"localhost", 80}, [&](squall::Result<squall::Addresses> result) {
+    log = result ? "found" : "not found";
+    loop.stop();
+  });
+  loop.run(); // until the answer stops it
+  // [resolve_callback]
+  check(log == "found");
+
+  squall::TCPClient client{loop};
+  const squall::ConnectOptions options;
   // [callback]
   client.connect("127.0.0.1", port, options, [&](squall::ConnectResult done) {
     log = done ? "connected to " + to_string(done.value().peer_endpoint()) : done.message();
+    loop.stop();
   });
+  loop.run();
   // [callback]
-  while (log.empty())
-    co_await squall::sleep_for(1ms);
   check(log == "connected to 127.0.0.1:" + std::to_string(port));
 
   // [cancel]
@@ -136,7 +146,8 @@ squall::Task<> connects(squall::EventLoop& loop) {
       client.start_connect("127.0.0.1", port, options, [&](const squall::ConnectResult&) { log = "called"; });
   pending = squall::PendingConnect{}; // cancelled: every socket is closed, nothing is called
   // [cancel]
-  co_await squall::sleep_for(1ms);
+  client.connect("127.0.0.1", port, options, [&](const squall::ConnectResult&) { loop.stop(); });
+  loop.run(); // one that began later is done
   check(log != "called");
 }
 
@@ -164,7 +175,7 @@ void actors() {
 }
 
 squall::Task<> all(squall::EventLoop& loop) {
-  co_await lookups(loop);
+  co_await lookups();
   co_await overrides(loop);
   co_await connects(loop);
 }
@@ -173,6 +184,7 @@ squall::Task<> all(squall::EventLoop& loop) {
 
 int main() try {
   actors();
+  callbacks();
   return run(all);
 } catch (const std::exception& error) {
   std::cerr << error.what() << '\n';

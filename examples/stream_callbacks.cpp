@@ -66,8 +66,7 @@ squall::Task<> events(squall::EventLoop& loop) {
   stream.wait(squall::StreamEvent::closed,
               [&](squall::Result<void> closed) { log += closed ? "closed" : "late"; });
   // [events]
-  while (!log.ends_with("closed"))
-    co_await squall::sleep_for(1ms);
+  co_await stream.wait_closed(); // asked later than the callback, and answered later
   check(log == "connected writable flushed closed");
 }
 

@@ -11,6 +11,7 @@
 #include <squall/net/task.hpp>
 
 #include <chrono>
+#include <coroutine>
 #include <exception>
 #include <functional>
 #include <iostream>
@@ -31,6 +32,29 @@ inline void check(bool right, std::source_location where = std::source_location:
                              ": wrong outcome"};
 }
 
+/// Lets a coroutine wait until a callback has run: it goes on later in the loop, not inside the callback.
+class Signal {
+public:
+  explicit Signal(squall::EventLoop& loop) : loop_{loop} {}
+  Signal(const Signal&) = delete;
+  Signal& operator=(const Signal&) = delete;
+
+  void set() {
+    set_ = true;
+    if (waiter_)
+      timer_.start_after(loop_, 0ms);
+  }
+  [[nodiscard]] bool await_ready() const noexcept { return set_; }
+  void await_suspend(std::coroutine_handle<> waiter) noexcept { waiter_ = waiter; }
+  void await_resume() const noexcept {}
+
+private:
+  squall::EventLoop& loop_;
+  bool set_ = false;
+  std::coroutine_handle<> waiter_;
+  squall::Timer timer_{[this] { waiter_.resume(); }};
+};
+
 /// Two ends of one TCP connection over loopback, in one loop.
 struct Pair {
   squall::IOStream stream; ///< the side that an example is about
@@ -41,13 +65,14 @@ struct Pair {
 inline squall::Task<Pair> connected(squall::EventLoop& loop, squall::StreamOptions options = {}) {
   const squall::ListeningSocket listening = squall::bind_sockets(0, "127.0.0.1").front();
   squall::IOStream accepted;
+  Signal arrived{loop};
   squall::Acceptor acceptor{loop, listening, [&](squall::Socket socket, const squall::Endpoint&) {
                               accepted = squall::IOStream{loop, std::move(socket)};
+                              arrived.set();
                             }};
   squall::IOStream stream{loop, options};
   co_await stream.connect(listening.local_endpoint());
-  while (!accepted)
-    co_await squall::sleep_for(1ms);
+  co_await arrived;
   co_return Pair{stream, accepted};
 }
 

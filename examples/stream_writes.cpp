@@ -25,15 +25,14 @@ squall::Task<> drain(squall::IOStream stream, std::size_t size) {
 class Beside {
 public:
   Beside(squall::EventLoop& loop, squall::Task<> task)
-      : context_{loop}, task_{std::move(task), [this](std::exception_ptr error) {
-                                error_ = error;
-                                done_ = true;
-                              }} {
+      : context_{loop}, done_{loop}, task_{std::move(task), [this](std::exception_ptr error) {
+                                             error_ = error;
+                                             done_.set();
+                                           }} {
     task_.start(context_);
   }
   squall::Task<> wait() {
-    while (!done_)
-      co_await squall::sleep_for(1ms);
+    co_await done_;
     if (error_)
       std::rethrow_exception(error_);
   }
@@ -41,7 +40,7 @@ public:
 private:
   squall::TaskContext context_;
   std::exception_ptr error_;
-  bool done_ = false;
+  Signal done_;
   squall::RunningTask task_;
 };
 

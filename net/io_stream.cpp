@@ -248,14 +248,6 @@ bool IOStream::look_for_input() { return core_->look_for_input(); }
 
 bool IOStream::draining() const noexcept { return core_->draining(); }
 
-void IOStream::keep_until_closed(std::shared_ptr<const void> object) noexcept {
-  core_->keep_until_closed(std::move(object));
-}
-
-std::shared_ptr<const void> IOStream::kept_until_closed() const noexcept {
-  return core_->kept_until_closed();
-}
-
 bool IOStream::awaits_answer() const noexcept { return core_->awaits_answer(); }
 
 TimePoint IOStream::last_activity() const noexcept { return core_->last_activity(); }
@@ -274,6 +266,16 @@ std::optional<PeerCredentials> IOStream::peer_credentials() const noexcept {
   return core_->peer_credentials();
 }
 
+std::uint32_t IOStream::id() const noexcept { return core_->id(); }
+
 EventLoop& IOStream::loop() const noexcept { return core_->loop(); }
+
+void DescriptorGuest::join(const IOStream& stream, std::shared_ptr<DescriptorGuest> guest) noexcept {
+  stream.core_->set_guest(std::move(guest));
+}
+
+bool DescriptorGuest::has_descriptor(const IOStream& stream) noexcept {
+  return stream.core_->has_descriptor();
+}
 
 } // namespace squall

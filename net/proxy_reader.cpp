@@ -2,7 +2,6 @@
 //
 // proxy_reader.cpp
 #include "net/socket_api.hpp"
-#include <squall/net/log.hpp>
 #include <squall/net/proxy_reader.hpp>
 
 #include <algorithm>
@@ -144,9 +143,9 @@ void ProxyReader::count_refused() {
     on_refused_();
 }
 
-void ProxyReader::refuse(const Endpoint& peer, std::string_view reason) {
+void ProxyReader::refuse(const Endpoint& peer, std::string_view reason, LogLevel level) {
   count_refused();
-  log_event(LogLevel::warning, "proxy_header_refused", "a connection without a good PROXY header is closed",
+  log_event(level, "proxy_header_refused", "a connection without a good PROXY header is closed",
             {{"peer", to_string(peer)}, {"reason", std::string{reason}}});
 }
 
@@ -172,8 +171,22 @@ void ProxyReader::close_pending(std::string_view reason) {
   while (!pending_.empty()) {
     const Endpoint peer = pending_.front().peer;
     drop(pending_.front());
-    refuse(peer, reason);
+    refuse(peer, reason, LogLevel::info);
   }
+}
+
+std::vector<ProxyReader::Unserved> ProxyReader::release_pending() {
+  std::vector<Unserved> released;
+  released.reserve(pending_.size());
+  while (!pending_.empty()) {
+    Pending& pending = pending_.front();
+    if (pending.connection) { // else the loop has ended
+      loop_.unwatch(pending.connection.fd(), pending);
+      released.push_back({std::move(pending.connection), pending.peer});
+    }
+    drop(pending);
+  }
+  return released;
 }
 
 void ProxyReader::start_timer() {

@@ -7,8 +7,8 @@
 
 namespace squall {
 
-std::unique_ptr<Transport> SocketTransport::start_tls(const TLSContext& context,
-                                                      const std::string& server_hostname) {
+Result<std::unique_ptr<Transport>> SocketTransport::start_tls(const TLSContext& context,
+                                                              const std::string& server_hostname) {
   return upgrade_to_tls(socket_, context, server_hostname);
 }
 

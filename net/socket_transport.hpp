@@ -73,8 +73,8 @@ public:
   [[nodiscard]] std::optional<PeerCredentials> peer_credentials() const noexcept final {
     return socket_api::peer_credentials(socket_.fd());
   }
-  std::unique_ptr<Transport> start_tls(const TLSContext& context,
-                                       const std::string& server_hostname) override;
+  Result<std::unique_ptr<Transport>> start_tls(const TLSContext& context,
+                                               const std::string& server_hostname) override;
 
 protected:
   /// A short read says that nothing is left where the socket is TCP's (epoll(7)), but for urgent data, behind which a read

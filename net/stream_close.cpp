@@ -331,10 +331,11 @@ void StreamCore::release_transport() noexcept {
     transport_->withhold_goodbye();
   transport_->close_fd();
   transport_.reset();
-  kept_ = nullptr;
   flush_task_.unlink();
   unsent_.truncate(unsent_.begin());
   count_memory();
+  if (const auto guest = std::exchange(guest_, nullptr))
+    guest->on_descriptor_closed();
 }
 
 void StreamCore::finish_close() {
@@ -349,9 +350,9 @@ void StreamCore::finish_close() {
   answer_waits();
 }
 
-void StreamCore::keep_until_closed(std::shared_ptr<const void> kept) noexcept {
+void StreamCore::set_guest(std::shared_ptr<DescriptorGuest> guest) noexcept {
   if (transport_ != nullptr)
-    kept_ = std::move(kept);
+    guest_ = std::move(guest);
 }
 
 void StreamCore::begin_drain() noexcept {

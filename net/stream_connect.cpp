@@ -33,12 +33,12 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
     return error();
   check_thread();
   if (link_ != LinkState::unconnected)
-    return StreamError{StreamErrc::already_connected, CloseReason::none, {}};
+    return failure(StreamErrc::already_connected);
   const int error = transport_->connect(request.address, request.server_hostname);
   if (error == EINVAL)
-    return StreamError{StreamErrc::invalid_argument, CloseReason::none, {EINVAL, std::generic_category()}};
+    return failure(StreamErrc::invalid_argument, {EINVAL, std::generic_category()});
   if (error == EDESTADDRREQ)
-    return StreamError{StreamErrc::server_hostname, CloseReason::none, {}};
+    return failure(StreamErrc::server_hostname);
   const Guard guard{*this};
   link_ = LinkState::connecting;
   if (error != 0 && error != EINPROGRESS) {
@@ -151,16 +151,15 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
   if (closed_)
     return error();
   check_thread();
-  const auto refuse = [](StreamErrc code) { return StreamError{code, CloseReason::none, {}}; };
   if (!request.context || request.context.side() != (request.server_side ? TLSSide::server : TLSSide::client))
-    return refuse(StreamErrc::invalid_argument);
+    return failure(StreamErrc::invalid_argument);
   if (link_ == LinkState::connected && !blocked_)
     send_unsent(most_at_close); // such as the answer that agrees to TLS
   if (closed_)
     return error();
   const bool writes = !unsent_.empty() || write_end_wanted_;
   if (link_ != LinkState::connected || reader_ != nullptr || writes || read_ended_ || transport_->tls_info())
-    return refuse(StreamErrc::not_idle);
+    return failure(StreamErrc::not_idle);
   if (!unread_.empty()) {
     log_event(LogLevel::warning, "starttls_injection",
               "a stream closes since bytes were unread when TLS began",
@@ -173,10 +172,9 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
   // What may fail comes before the descriptor goes over.
   auto handshake = make_handshake(request.timeout.value_or(default_handshake_timeout));
   auto secured = transport_->start_tls(request.context, request.server_hostname);
-  if (secured == nullptr)
-    return refuse(request.context.side() == TLSSide::client ? StreamErrc::server_hostname
-                                                            : StreamErrc::invalid_argument);
-  transport_ = std::move(secured); // over the same descriptor: watching goes on
+  if (!secured)
+    return failure(secured.error().code);
+  transport_ = std::move(*secured); // over the same descriptor: watching goes on
   if (!request.timeout)
     handshake->timer.start_after(loop_, transport_->handshake_timeout());
   begin_handshake(std::move(handshake));
@@ -203,11 +201,11 @@ std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout ti
     return outcome;
   check_thread();
   if (timeout && *timeout <= Duration::zero())
-    return Result<void>{StreamError{StreamErrc::timed_out, CloseReason::none, {}}};
+    return Result<void>{failure(StreamErrc::timed_out)};
   if (waits_ == nullptr)
     waits_ = std::make_unique<Waits>();
   if (waits_price() > free_costs && waits_price() - free_costs > options_->max_write_buffer_size)
-    return Result<void>{StreamError{StreamErrc::buffer_full, CloseReason::none, {}}};
+    return Result<void>{failure(StreamErrc::buffer_full)};
   PendingWait wait{&completion, event, nullptr};
   if (timeout) {
     wait.timer = std::make_unique<Timer>([this, &completion] { wait_timed_out(completion); });
@@ -239,7 +237,7 @@ void StreamCore::forget_wait(EventCompletion& completion) noexcept {
 void StreamCore::wait_timed_out(EventCompletion& completion) {
   const Guard guard{*this};
   forget_wait(completion); // with the timer, which runs a copy of this
-  completion.on_event(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
+  completion.on_event(failure(StreamErrc::timed_out));
 }
 
 /// What one who waits for `event` is told now, if anything.

@@ -4,10 +4,12 @@
 #include "net/stream_core.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <limits>
+#include <unistd.h>
 
 namespace squall {
 
@@ -22,6 +24,20 @@ std::shared_ptr<const StreamOptions> share_options(const StreamOptions& options)
   return shared;
 }
 
+namespace {
+
+/// Processes that send each other errors begin at different numbers, so that their streams are hardly mixed up.
+std::uint32_t next_stream_id() noexcept {
+  static std::atomic<std::uint32_t> last{static_cast<std::uint32_t>(::getpid()) * 0x9e3779b1U};
+  std::uint32_t id;
+  do
+    id = last.fetch_add(1, std::memory_order_relaxed) + 1;
+  while (id == 0);
+  return id;
+}
+
+} // namespace
+
 /// A completion threw: what it kept from running follows in the next phases of the loop.
 void StreamCore::go_on_later() noexcept {
   loop_.defer(deferred_task_);
@@ -30,8 +46,8 @@ void StreamCore::go_on_later() noexcept {
 
 StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
                        std::shared_ptr<const StreamOptions> options)
-    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)}, nodelay_{
-                                                                                       options_->nodelay} {
+    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)},
+      nodelay_{options_->nodelay}, id_{next_stream_id()} {
   if (options_->idle_timeout > std::chrono::milliseconds::zero())
     idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
   if (options_->memory_budget != nullptr)

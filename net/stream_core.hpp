@@ -8,6 +8,7 @@
 // itself.
 #pragma once
 
+#include "net/descriptor_guest.hpp"
 #include "net/memory_share.hpp"
 #include "net/read_buffer.hpp"
 #include "net/read_match.hpp"
@@ -79,8 +80,8 @@ public:
   void set_nodelay(bool value) noexcept;
   /// Tells those who wait for StreamEvent::draining, later in the turn.
   void begin_drain() noexcept;
-  void keep_until_closed(std::shared_ptr<const void> kept) noexcept;
-  [[nodiscard]] const std::shared_ptr<const void>& kept_until_closed() const noexcept { return kept_; }
+  void set_guest(std::shared_ptr<DescriptorGuest> guest) noexcept;
+  [[nodiscard]] bool has_descriptor() const noexcept { return transport_ != nullptr; }
   [[nodiscard]] bool awaits_answer() const noexcept { return awaits_answer_; }
   void set_keep_alive(const KeepAlive& keep_alive);
 
@@ -111,7 +112,12 @@ public:
   [[nodiscard]] bool reading() const noexcept { return reader_ != nullptr; }
   [[nodiscard]] std::size_t unread_size() const noexcept { return unread_.size(); }
   [[nodiscard]] std::size_t unsent_size() const noexcept { return closed_ ? 0 : unsent_.size(); }
-  [[nodiscard]] StreamError error() const noexcept { return {StreamErrc::closed, reason_, real_error_}; }
+  [[nodiscard]] StreamError error() const noexcept { return {StreamErrc::closed, reason_, real_error_, id_}; }
+  /// What fails while the stream is open.
+  [[nodiscard]] StreamError failure(StreamErrc code, std::error_code real_error = {}) const noexcept {
+    return {code, CloseReason::none, real_error, id_};
+  }
+  [[nodiscard]] std::uint32_t id() const noexcept { return id_; }
   [[nodiscard]] EventLoop& loop() const noexcept { return loop_; }
 
   /// Ends the process when a thread uses a stream of another thread's loop: what it would damage cannot be
@@ -311,7 +317,7 @@ private:
 
   std::function<void()> close_callback_;
   std::unique_ptr<std::function<void()>> end_callback_; ///< apart, since few streams have one
-  std::shared_ptr<const void> kept_;                    ///< let go with the descriptor
+  std::shared_ptr<DescriptorGuest> guest_;              ///< let go with the descriptor
   std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
   std::unique_ptr<Timer> linger_timer_;
@@ -351,6 +357,7 @@ private:
   bool paused_ = false;        ///< unsent bytes passed the high mark, and have not come down to the low one
   LinkState link_ = LinkState::connected;
 
+  const std::uint32_t id_;
   std::uint32_t references_ = 1;
   std::uint32_t operations_ = 0; ///< done in turn turn_
   std::size_t received_ = 0;     ///< bytes received in turn turn_

@@ -16,9 +16,9 @@ namespace squall {
 std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadCompletion& completion) {
   check_thread();
   if (reader_ != nullptr)
-    return StreamError{StreamErrc::already_reading, CloseReason::none, {}};
+    return failure(StreamErrc::already_reading);
   if (const auto refused = ReadMatch::check(request, options_->max_buffer_size))
-    return StreamError{*refused, CloseReason::none, {}};
+    return failure(*refused);
   const Timeout timeout = std::visit(
       [this](auto& any) {
         if constexpr (requires { any.max_bytes; }) {
@@ -41,7 +41,7 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
   const bool put_off = readable_ && received_ >= bytes_per_turn; // then the timer decides, in the next turn
   if (polls && !put_off) {
     leave_read();
-    return StreamError{StreamErrc::timed_out, CloseReason::none, {}};
+    return failure(StreamErrc::timed_out);
   }
   if (timeout) { // it may throw: before the completion is held
     if (read_timer_ == nullptr)
@@ -74,7 +74,7 @@ void StreamCore::answer_cancelled() {
   while (!cancelled_.empty()) {
     ReadCompletion* reader = cancelled_.front();
     cancelled_.pop_front();
-    reader->on_read(StreamError{StreamErrc::cancelled, CloseReason::none, {}});
+    reader->on_read(failure(StreamErrc::cancelled));
   }
 }
 
@@ -101,7 +101,7 @@ void StreamCore::read_timed_out() {
   }
   ReadCompletion* reader = reader_;
   leave_read();
-  reader->on_read(StreamError{StreamErrc::timed_out, CloseReason::none, {}});
+  reader->on_read(failure(StreamErrc::timed_out));
 }
 
 /// The read ends without an outcome: every byte is unread, the stream idle.
@@ -197,7 +197,7 @@ bool StreamCore::may_receive() noexcept {
 /// A read passes a limit: the bytes stay readable, and the stream closes unless the read says otherwise.
 std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
   if (match_.limit_policy() == LimitPolicy::keep)
-    return StreamError{limit, CloseReason::none, {}};
+    return failure(limit);
   log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
             {{"peer", to_string(peer_endpoint())},
              {"limit", to_string(limit)},
@@ -216,7 +216,7 @@ Result<Bytes> StreamCore::final_read_outcome() {
     count_memory();
     return bytes;
   }
-  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}};
+  return closed_ ? error() : StreamError{StreamErrc::closed, CloseReason::peer_closed, {}, id_};
 }
 
 /// Bytes were taken: the end shows when everything is read, also to who does not read on.

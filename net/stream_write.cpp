@@ -29,9 +29,9 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
   if (closed_)
     return error();
   if (write_end_wanted_)
-    return StreamError{StreamErrc::write_ended, CloseReason::none, {}};
+    return failure(StreamErrc::write_ended);
   if (size > options_->max_write_buffer_size)
-    return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
+    return failure(StreamErrc::buffer_full);
   const auto fits = [&] {
     const auto room = write_room();
     return room && size <= *room;
@@ -43,7 +43,7 @@ std::optional<StreamError> StreamCore::refuse_write(std::size_t size) {
     if (!writers_.empty()) // what was sent now is answered, also when the transport is blocked again
       loop_.at_end_of_turn(flush_task_);
     if (!fits())
-      return StreamError{StreamErrc::buffer_full, CloseReason::none, {}};
+      return failure(StreamErrc::buffer_full);
   }
   return std::nullopt;
 }
@@ -92,8 +92,8 @@ std::optional<StreamError> StreamCore::queue_pieces(std::vector<Bytes> pieces, s
 std::optional<StreamError> StreamCore::queue_file(const WriteFile& request, std::uint64_t& end) {
   if (auto refused = refuse_write(0))
     return refused;
-  const auto failed = [](int error) {
-    return StreamError{StreamErrc::file_failed, CloseReason::none, {error, std::generic_category()}};
+  const auto failed = [this](int error) {
+    return failure(StreamErrc::file_failed, {error, std::generic_category()});
   };
   File file;
   try {

@@ -104,7 +104,9 @@ public:
   [[nodiscard]] std::chrono::milliseconds handshake_timeout() const noexcept override {
     return state().options.handshake_timeout;
   }
-  std::unique_ptr<Transport> start_tls(const TLSContext&, const std::string&) override { return nullptr; }
+  Result<std::unique_ptr<Transport>> start_tls(const TLSContext&, const std::string&) override {
+    return StreamError{StreamErrc::not_idle, CloseReason::none, {}}; // it speaks TLS already
+  }
   [[nodiscard]] std::optional<TLSInfo> tls_info() const override {
     return handshaken_ ? std::optional<TLSInfo>{tls_info_of(ssl_.get())} : std::nullopt;
   }
@@ -659,14 +661,14 @@ std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, SocketOrig
   return std::make_unique<TLSTransport>(std::move(socket), origin, context);
 }
 
-std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,
-                                          const std::string& server_hostname) {
+Result<std::unique_ptr<Transport>> upgrade_to_tls(Socket& socket, const TLSContext& context,
+                                                  const std::string& server_hostname) {
   // The socket goes over only when nothing can fail any more.
   auto transport = std::make_unique<TLSTransport>(Socket{}, SocketOrigin::to_connect, context);
   if (!transport->set_server_name(server_hostname))
-    return nullptr;
+    return StreamError{StreamErrc::server_hostname, CloseReason::none, {}};
   transport->take_socket(socket);
-  return transport;
+  return std::unique_ptr<Transport>{std::move(transport)};
 }
 
 } // namespace squall

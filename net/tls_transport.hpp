@@ -10,8 +10,8 @@
 namespace squall {
 
 /// Takes `socket` where that works; see Transport::start_tls. @throws std::bad_alloc
-std::unique_ptr<Transport> upgrade_to_tls(Socket& socket, const TLSContext& context,
-                                          const std::string& server_hostname);
+Result<std::unique_ptr<Transport>> upgrade_to_tls(Socket& socket, const TLSContext& context,
+                                                  const std::string& server_hostname);
 
 /// Over a socket that an Acceptor gave, for a server. @throws std::bad_alloc
 std::unique_ptr<Transport> make_accepted_tls_transport(Socket socket, SocketOrigin origin,

@@ -91,9 +91,12 @@ private:
   std::shared_ptr<const std::vector<ConfigProblem>> problems_; // shared: copying an exception must not throw
 };
 
-/// Reads a configuration; what it does not mention keeps its default. `source` names it in what().
+/// Reads a configuration. `source` names it in what().
+/// @param defaults  what it does not mention is as here, also in the objects that it mentions; "listen" replaces the whole
+///         list, with its TLS
 /// @throws ConfigError for anything that docs/configuration.md does not allow.
-ServerConfig parse_config(std::string_view json, const std::string& source = "configuration");
+ServerConfig parse_config(std::string_view json, const std::string& source = "configuration",
+                          const ServerConfig& defaults = {});
 
 /// Makes a context from the object that docs/configuration.md describes as "tls", for either side. Reads the files that
 /// it names. @throws ConfigError
@@ -102,6 +105,6 @@ TLSContext parse_tls_context(std::string_view json, TLSSide side,
 
 /// parse_config on a file, which names itself in what().
 /// @throws ConfigError also when the file is no regular one, or cannot be read, with the reason.
-ServerConfig load_config(const std::string& path);
+ServerConfig load_config(const std::string& path, const ServerConfig& defaults = {});
 
 } // namespace squall

@@ -41,7 +41,8 @@ public:
   ~IOSystem();
 
   /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen,
-  /// AddSockets or AddSocket.
+  /// AddSockets or AddSocket, but from the sockets of a handover. @throws std::invalid_argument for options that cannot be,
+  /// such as the handover of a listener that has not ended; std::system_error when a socket of the handover cannot be used
   [[nodiscard]] ListenerActor spawn_listener(Handler handler, const ListenerOptions& options = {});
 
   /// A stream actor, without a handler, on a connected stream socket: for connections that the application

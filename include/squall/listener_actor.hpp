@@ -8,19 +8,22 @@
 //
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.
-// Ownership  A listener lives until it is told to exit; its end closes its sockets. Connections outlive it, and each
-//            keeps the handler function, with what that captured, as long as its coroutine lives.
+// Ownership  A listener lives until it is told to exit; its end closes its sockets, unless its options have a handover.
+//            Connections outlive it, and each keeps the handler function, with what that captured, as long as its coroutine
+//            lives.
 //            Link to a listener (caf::local_actor::link_to) to have it end with you.
 // Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text that
 //            names the address or the file.
 #pragma once
 
 #include <squall/caf_compat.hpp>
+#include <squall/listener_handover.hpp>
 #include <squall/net/io_stream.hpp>
 #include <squall/net/task.hpp>
 #include <squall/stream_actor.hpp>
 
 #include <functional>
+#include <memory>
 #include <type_traits>
 #include <variant>
 
@@ -60,6 +63,9 @@ struct ListenerOptions {
   StreamOptions stream = {};
   AcceptOptions accept = {}; ///< of the sockets of Listen, and of those that are added without their own
   ListenerLimits limits = {};
+  /// Where it leaves its connections and its listening sockets at its end, and takes those from that the listener before it
+  /// has left: they keep their AcceptOptions, and count for these limits. nullptr: its end closes the sockets.
+  std::shared_ptr<ListenerHandover> handover = {};
 };
 
 /// How to serve a connection: one of the three forms.

@@ -7,6 +7,7 @@
 #include <squall/config.hpp>
 #include <squall/io_system.hpp>
 #include <squall/listener_actor.hpp>
+#include <squall/listener_handover.hpp>
 #include <squall/net/acceptor.hpp>
 #include <squall/net/bytes.hpp>
 #include <squall/net/endpoint.hpp>

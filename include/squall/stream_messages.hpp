@@ -223,8 +223,9 @@ struct Resume {
 /// Ends a listener's work in an orderly way: closes its sockets after taking those who wait in the kernel, tells every
 /// handler (StreamEvent::draining, AwaitDrain), closes connections that are idle (a handler waits for the peer, nothing is
 /// unread or unsent, bytes have passed before, and the last were ours: what came since may be a request under way) as soon as
-/// they are, waits for the others, and cuts those that are left after `deadline`, also closed ones that still send. Answered
-/// when no connection is left. Those that wait in the kernel beyond ListenerLimits::max_connections are reset. Several at once
+/// they are, waits for the others, and cuts those that are left after `deadline`, also closed ones that still send and actor
+/// handlers that have not ended. Answered when no connection is left; after `deadline` it does not wait for an actor handler
+/// that keeps its thread busy. Those that wait in the kernel beyond ListenerLimits::max_connections are reset. Several at once
 /// are answered together, at the earliest deadline; sockets can be added again later.
 struct Drain {
   Duration deadline{};
@@ -249,7 +250,8 @@ enum class WhenFull : std::uint8_t {
 
 /// 0: no limit.
 struct ListenerLimits {
-  std::uint64_t max_connections = 0; ///< never more at once, counting those that are closed and still send
+  /// Never more at once, counting those that are closed and still send, and those whose handler has not ended.
+  std::uint64_t max_connections = 0;
   /// For each IPv4 address and each IPv6 /64; those of unix sockets have no such limit.
   std::uint64_t max_connections_per_ip = 0;
   /// Connections a second, of which one second's may come at once; more wait in the kernel. Those that are then reset or
@@ -261,7 +263,8 @@ struct ListenerLimits {
 };
 
 /// Uses other limits from now on. Connections that are open stay, and only those accepted under a
-/// max_connections_per_ip count for it. @error ListenerErrc::invalid_limits
+/// max_connections_per_ip count for it. What the old max_accept_rate would let in now is let in under the new one as well, but
+/// no more than that has at once; where there was no rate, nothing. @error ListenerErrc::invalid_limits
 struct SetLimits {
   SetLimits() = default;
   explicit SetLimits(ListenerLimits limits_) : limits{std::move(limits_)} {}
@@ -310,6 +313,7 @@ struct Listening {
 struct ListenerInfo {
   std::vector<Endpoint> endpoints;    ///< that are listened on now
   std::uint64_t connection_count = 0; ///< open now
+  std::uint64_t place_count = 0;      ///< what counts for max_connections now: see there
   std::uint64_t accepted_count = 0;   ///< ever accepted
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
   std::uint64_t refused_count = 0;    ///< closed before they had a handler: without a good PROXY header
@@ -334,7 +338,7 @@ enum class ListenerErrc : std::uint8_t {
   invalid_limits = 5, ///< nothing has changed
 };
 
-/// `error` as a message: code, reason and real error travel in it, and `text`, which error_text shows then.
+/// `error` as a message: code, reason, real error and stream travel in it, and `text`, which error_text shows then.
 [[nodiscard]] caf::error make_error(const StreamError& error);
 [[nodiscard]] caf::error make_error(const StreamError& error, std::string text);
 [[nodiscard]] caf::error make_error(ListenerErrc code, std::string text);
@@ -677,9 +681,9 @@ typename Inspector::result_type inspect(Inspector& f, Listening& x) {
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
-  return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
-           x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused, x.draining,
-           x.memory_budget, x.memory_used, x.limits);
+  return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.place_count,
+           x.accepted_count, x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused,
+           x.draining, x.memory_budget, x.memory_used, x.limits);
 }
 
 } // namespace squall

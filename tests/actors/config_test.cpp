@@ -142,6 +142,68 @@ TEST(ParseConfig, KeepsEveryDefaultOfEmptyParts) {
   EXPECT_EQ(config.log.level, LogLevel::info);
 }
 
+TEST(ParseConfig, KeepsTheDefaultsOfTheProgramForWhatIsNotThere) {
+  ServerConfig defaults;
+  defaults.listen.resize(2);
+  defaults.listen[1].port = 4711;
+  defaults.listen[1].accept.proxy_protocol.emplace();
+  defaults.io_threads = 3;
+  defaults.max_restarts = 7;
+  defaults.stream.max_buffer_size = 1000;
+  defaults.stream.half_close = true;
+  defaults.stream.keep_alive = KeepAlive{7s, 8s, 9, 10s};
+  defaults.limits = {.max_connections = 5, .when_full = WhenFull::answer, .full_answer = Bytes{"busy\n"}};
+  defaults.memory_budget = 12'345;
+  defaults.drain_timeout = 1s;
+  defaults.log = {LogLevel::debug, LogFormat::json};
+
+  const ServerConfig same = parse_config("{}", "configuration", defaults);
+  ASSERT_EQ(same.listen.size(), 2U);
+  EXPECT_EQ(same.listen[1].port, 4711);
+  EXPECT_TRUE(same.listen[1].accept.proxy_protocol);
+  EXPECT_EQ(same.io_threads, 3U);
+  EXPECT_EQ(same.max_restarts, 7);
+  EXPECT_EQ(same.memory_budget, 12'345U);
+  EXPECT_EQ(same.drain_timeout, 1s);
+
+  const ServerConfig some = parse_config(
+      R"({"io_threads": 2, "stream": {"nodelay": false, "keep_alive": {"count": 3}},
+          "limits": {"max_connections": 6}, "log": {"level": "error"}})",
+      "configuration", defaults);
+  EXPECT_EQ(some.io_threads, 2U);
+  EXPECT_FALSE(some.stream.nodelay);
+  EXPECT_EQ(some.stream.max_buffer_size, 1000U);
+  EXPECT_TRUE(some.stream.half_close);
+  EXPECT_EQ(some.stream.keep_alive, (KeepAlive{7s, 8s, 3, 10s}));
+  EXPECT_EQ(some.limits.max_connections, 6U);
+  EXPECT_EQ(some.limits.when_full, WhenFull::answer);
+  EXPECT_EQ(some.limits.full_answer, "busy\n");
+  EXPECT_EQ(some.log.level, LogLevel::error);
+  EXPECT_EQ(some.log.format, LogFormat::json);
+}
+
+TEST(ParseConfig, TakesPartsOfTheProgramsLimitsBack) {
+  ServerConfig defaults;
+  defaults.limits = {.when_full = WhenFull::answer, .full_answer = Bytes{"busy\n"}};
+  const auto limits = [&](const char* json) { return parse_config(json, "configuration", defaults).limits; };
+  EXPECT_EQ(limits(R"({"limits": {"full_answer": "full\n"}})").full_answer, "full\n");
+  const ListenerLimits queue = limits(R"({"limits": {"when_full": "queue"}})");
+  EXPECT_EQ(queue.when_full, WhenFull::queue);
+  EXPECT_TRUE(queue.full_answer.empty());
+  EXPECT_THROW(limits(R"({"limits": {"when_full": "queue", "full_answer": "full\n"}})"), ConfigError);
+}
+
+TEST(ParseConfig, AListReplacesTheProgramsListAndItsTLS) {
+  ServerConfig defaults;
+  defaults.listen.resize(3);
+  defaults.listen[0].port = 1;
+  defaults.listen[0].accept.proxy_protocol.emplace();
+  const ServerConfig config = parse_config(R"({"listen": [{"port": 2}]})", "configuration", defaults);
+  ASSERT_EQ(config.listen.size(), 1U);
+  EXPECT_EQ(config.listen[0].port, 2);
+  EXPECT_FALSE(config.listen[0].accept.proxy_protocol);
+}
+
 TEST(ParseConfig, ReadsEveryKey) {
   const ServerConfig config = parse_config(R"({
     "listen": [

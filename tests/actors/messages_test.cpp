@@ -218,6 +218,16 @@ TEST_F(Messages, AStreamErrorBecomesACafErrorAndBack) {
   }
 }
 
+TEST_F(Messages, AStreamErrorKeepsWhoseItIs) {
+  const StreamError error{StreamErrc::timed_out, CloseReason::none, {}, 4'000'000'000U};
+  for (const caf::error& made : {make_error(error), make_error(error, "too late")})
+    for (const caf::error& arrived : {made, round_trip(made)}) {
+      ASSERT_TRUE(stream_error(arrived));
+      EXPECT_EQ(stream_error(arrived)->stream, 4'000'000'000U);
+    }
+  EXPECT_EQ(error_text(round_trip(make_error(error, "too late"))), "too late");
+}
+
 TEST_F(Messages, OtherErrorsAreNoStreamErrors) {
   for (const caf::error& error :
        {caf::error{}, caf::make_error(caf::sec::runtime_error), caf::error{caf::exit_reason::kill},

@@ -16,8 +16,8 @@ LISTEN_STATE = "0A"  # of /proc/net/tcp
 class Program:
     """An example that obeys its standard input."""
 
-    def __init__(self, test, example):
-        self.process = subprocess.Popen([support.example_path(example)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, test, example, *arguments):
+        self.process = subprocess.Popen([support.example_path(example), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         bufsize=0, preexec_fn=support.die_with_parent)
         test.addCleanup(self.process.wait, support.DEADLINE)
         for pipe in self.process.stdin, self.process.stdout:
@@ -124,6 +124,20 @@ class Supervision(unittest.TestCase):
             self.assertEqual(support.receive_exactly(client, 6), b"hello\n")
             program.tell("")
             self.assertEqual(support.receive_to_end(client), b"")
+        self.assertEqual(program.process.wait(support.DEADLINE), 0)
+
+    def test_a_listener_that_dies_is_replaced(self):
+        program = Program(self, "supervised_listener", "supervise")
+        with support.connect(program.address) as first:
+            for _ in range(3):
+                self.assertEqual(program.ask("kill"), "there is another listener")
+                with support.connect(program.address) as client:
+                    for one in first, client:
+                        one.sendall(b"hello\n")
+                        self.assertEqual(support.receive_exactly(one, 6), b"hello\n")
+            self.assertEqual(program.ask(""), "the service has ended")
+            program.tell("")
+            self.assertEqual(support.receive_to_end(first), b"")
         self.assertEqual(program.process.wait(support.DEADLINE), 0)
 
     def refuses(self, address):

@@ -75,6 +75,19 @@ TEST(StreamError, KeepsEverythingInItsException) {
   }
 }
 
+TEST(StreamError, SaysTheSameWhosesoeverItIs) {
+  const StreamError one{StreamErrc::timed_out, CloseReason::none, {}, 1};
+  const StreamError other{StreamErrc::timed_out, CloseReason::none, {}, 2};
+  EXPECT_EQ(one, other);
+  EXPECT_EQ(to_string(one), to_string(other));
+  EXPECT_EQ(sizeof(StreamError), 24U) << "who is the owner costs a result nothing";
+  try {
+    throw_error(other);
+  } catch (const StreamException& thrown) {
+    EXPECT_EQ(thrown.stream(), 2U);
+  }
+}
+
 TEST(Result, HoldsAValue) {
   Result<std::string> result{"hello"};
   ASSERT_TRUE(result.has_value());

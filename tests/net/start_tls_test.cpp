@@ -123,9 +123,14 @@ TEST_F(StartTLSTest, LeavesARefusedStreamAsItWas) {
 TEST_F(StartTLSTest, IsRefusedOnATransportWithoutTLSAndOnOneThatHasIt) {
   auto [one, two] = pair_memory(loop, {});
   EXPECT_EQ(refusal(one, as_server()), StreamErrc::invalid_argument);
+  EXPECT_EQ(refusal(two, as_client()), StreamErrc::invalid_argument);
+  auto [here, there] = make_pipe_ends();
+  IOStream pipe{loop, make_pipe_transport(std::move(here.in))};
+  EXPECT_EQ(refusal(pipe, as_client()), StreamErrc::invalid_argument);
   auto [server, client] = pair_tls<TLSVersion::tls_1_3>(loop, {});
   EXPECT_EQ(refusal(server, as_server()), StreamErrc::not_idle);
-  EXPECT_FALSE(one.closed() || server.closed());
+  EXPECT_EQ(refusal(client, as_client()), StreamErrc::not_idle);
+  EXPECT_FALSE(one.closed() || two.closed() || pipe.closed() || server.closed() || client.closed());
 }
 
 TEST_F(StartTLSTest, TakesWhatTheSystemHoldsForTheHandshake) {

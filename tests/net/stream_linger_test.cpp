@@ -2,6 +2,7 @@
 //
 // stream_linger_test.cpp: writes that were answered before they left, and what a close does with them; on
 // every transport.
+#include "net/descriptor_guest.hpp"
 #include "tests/net/stream_contract.hpp"
 
 namespace squall {
@@ -157,15 +158,46 @@ TEST_P(LingerTest, TellsTheCloseAtOnce) {
   EXPECT_EQ(closes, 1) << "and does not wait for the bytes";
 }
 
+class Guest final : public DescriptorGuest {
+public:
+  explicit Guest(bool& closed) : closed_{closed} {}
+  void on_descriptor_closed() noexcept override { closed_ = true; }
+
+private:
+  bool& closed_;
+};
+
 TEST_P(LingerTest, EndsWhenTheConnectionBreaks) {
   write_until_blocked();
+  bool closed = false;
+  DescriptorGuest::join(stream(), std::make_shared<Guest>(closed));
   stream().close();
   run_turns(loop);
+  ASSERT_FALSE(closed);
   peer().reset();
+  EXPECT_TRUE(run_until([&] { return closed; })) << "before its timeout, since the clock stands";
+  EXPECT_FALSE(DescriptorGuest::has_descriptor(stream()));
+}
+
+TEST_P(LingerTest, AGuestStaysAsLongAsTheDescriptor) {
+  const std::string written = write_until_blocked();
+  bool closed = false;
+  auto guest = std::make_shared<Guest>(closed);
+  const std::weak_ptr<Guest> watched = guest;
+  DescriptorGuest::join(stream(), std::move(guest));
+  stream().close();
   run_turns(loop);
-  stream() = IOStream{};
-  clock.advance(1h);
-  run_turns(loop); // nothing is left: address and leak checkers watch
+  EXPECT_FALSE(closed) << "the stream still sends";
+  EXPECT_FALSE(watched.expired());
+  EXPECT_TRUE(DescriptorGuest::has_descriptor(stream()));
+  receive_all();
+  EXPECT_EQ(peer().received, written);
+  EXPECT_TRUE(run_until([&] { return closed; }));
+  EXPECT_TRUE(watched.expired());
+  bool never = false;
+  auto late = std::make_shared<Guest>(never);
+  DescriptorGuest::join(stream(), late);
+  EXPECT_EQ(late.use_count(), 1) << "nobody would let it go";
 }
 
 TEST_P(LingerTest, EndsWithItsLoop) {

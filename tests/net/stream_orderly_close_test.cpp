@@ -2,6 +2,7 @@
 //
 // stream_orderly_close_test.cpp: a close that lets what was sent arrive: our side ends, and what still comes is taken until
 // the peer's end; on every transport.
+#include "net/descriptor_guest.hpp"
 #include "tests/net/stream_sides.hpp"
 #include <squall/net/memory_budget.hpp>
 
@@ -14,12 +15,15 @@ using namespace testing_support;
 class OrderlyCloseTest : public SidesTest {
 protected:
   /// Of the stream's descriptor: expires when that is closed.
-  std::weak_ptr<int> watch_descriptor() {
-    auto kept = std::make_shared<int>();
-    stream().keep_until_closed(kept);
-    return kept;
+  std::weak_ptr<DescriptorGuest> watch_descriptor() {
+    struct Guest final : DescriptorGuest {};
+    const auto guest = std::make_shared<Guest>();
+    DescriptorGuest::join(stream(), guest);
+    return guest;
   }
-  [[nodiscard]] static bool is_open(const std::weak_ptr<int>& descriptor) { return !descriptor.expired(); }
+  [[nodiscard]] static bool is_open(const std::weak_ptr<DescriptorGuest>& descriptor) {
+    return !descriptor.expired();
+  }
 
   void write_all(const std::string& data) {
     TestWrite write{stream(), Bytes{data}};

@@ -68,11 +68,20 @@ enum class CloseReason : std::uint8_t {
 
 /// A failed operation.
 struct StreamError {
+  StreamError() = default;
+  StreamError(StreamErrc code_, CloseReason reason_, std::error_code real_error_,
+              std::uint32_t stream_ = 0) noexcept
+      : code{code_}, reason{reason_}, stream{stream_}, real_error{real_error_} {}
+
   StreamErrc code = StreamErrc::closed;
   CloseReason reason = CloseReason::none; ///< with StreamErrc::closed
+  std::uint32_t stream = 0;               ///< IOStream::id() of the stream that it is of; 0: of none
   std::error_code real_error; ///< what lies behind it: an errno, or a StreamErrc for a limit; or none
 
-  friend bool operator==(const StreamError&, const StreamError&) = default;
+  /// They say the same, of whatever streams.
+  friend bool operator==(const StreamError& one, const StreamError& other) noexcept {
+    return one.code == other.code && one.reason == other.reason && one.real_error == other.real_error;
+  }
 };
 
 /// One sentence: "stream is closed: reset (Connection reset by peer)".
@@ -86,6 +95,8 @@ public:
       : std::runtime_error{message}, error_{error} {}
   [[nodiscard]] const StreamError& error() const noexcept { return error_; }
   [[nodiscard]] StreamErrc code() const noexcept { return error_.code; }
+  /// IOStream::id() of the stream that failed, such as one of two that a relay joins; 0: no stream.
+  [[nodiscard]] std::uint32_t stream() const noexcept { return error_.stream; }
 
 private:
   StreamError error_;

@@ -338,12 +338,6 @@ public:
   /// @returns whether a read is pending that still waits, and nothing has come for it
   bool look_for_input();
 
-  /// Keeps an object until the descriptor is closed, which may be after the stream is: while answered bytes are sent.
-  /// What was kept before is let go.
-  void keep_until_closed(std::shared_ptr<const void> object) noexcept;
-  /// That object; nothing once the descriptor is closed.
-  [[nodiscard]] std::shared_ptr<const void> kept_until_closed() const noexcept;
-
   /// Bytes came, and no write was queued since: the peer may wait for an answer.
   [[nodiscard]] bool awaits_answer() const noexcept;
 
@@ -376,9 +370,13 @@ public:
   /// @throws std::bad_alloc on a stream that is not connected yet
   void set_keep_alive(const KeepAlive& keep_alive);
 
+  /// Tells streams of this process apart: the number that StreamError::stream of their failures has. Never 0.
+  [[nodiscard]] std::uint32_t id() const noexcept;
+
   [[nodiscard]] EventLoop& loop() const noexcept;
 
 private:
+  friend class DescriptorGuest;
   friend class ReadOperation;
   friend class WriteOperation;
   explicit IOStream(StreamCore* core) noexcept;

@@ -13,6 +13,7 @@
 
 #include <squall/net/event_loop.hpp>
 #include <squall/net/ip_network.hpp>
+#include <squall/net/log.hpp>
 #include <squall/net/proxy_protocol.hpp>
 #include <squall/net/socket.hpp>
 
@@ -63,8 +64,16 @@ public:
   /// @throws std::system_error when the loop cannot watch it: it is closed
   void accept(Socket connection, const Endpoint& peer);
 
-  /// Closes those that wait for their header; the log says why.
+  /// Closes those that wait for their header; the log says why, at info: it is none of their failures.
   void close_pending(std::string_view reason);
+
+  /// A connection that waits for its header, of which nothing is taken yet.
+  struct Unserved {
+    Socket connection;
+    Endpoint peer;
+  };
+  /// Gives those up that wait for their header: another reader may accept them.
+  [[nodiscard]] std::vector<Unserved> release_pending();
 
   [[nodiscard]] std::size_t pending_count() const noexcept { return pending_.size(); }
   [[nodiscard]] std::uint64_t refused_count() const noexcept { return refused_; }
@@ -75,7 +84,7 @@ private:
   void look(Pending& pending, bool ended);
   void serve(Socket connection, Endpoint client);
   void count_refused();
-  void refuse(const Endpoint& peer, std::string_view reason);
+  void refuse(const Endpoint& peer, std::string_view reason, LogLevel level = LogLevel::warning);
   void drop(Pending& pending);
   void close_late();
   void start_timer();

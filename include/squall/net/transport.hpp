@@ -135,13 +135,14 @@ public:
   [[nodiscard]] virtual std::chrono::milliseconds handshake_timeout() const noexcept;
 
   /// Hands the descriptor over to a transport that speaks TLS on it, which is not handshaken; watching goes on.
-  /// @returns nothing, and nothing has changed, where that is not possible, or `server_hostname` not what the context
-  /// needs. @throws std::bad_alloc
-  virtual std::unique_ptr<Transport> start_tls(const TLSContext& context,
-                                               const std::string& server_hostname) {
+  /// @error StreamErrc::invalid_argument where that is not possible, as by default; StreamErrc::server_hostname when the
+  /// context verifies and `server_hostname` is neither a name nor an address. Nothing has changed then.
+  /// @throws std::bad_alloc
+  virtual Result<std::unique_ptr<Transport>> start_tls(const TLSContext& context,
+                                                       const std::string& server_hostname) {
     static_cast<void>(context);
     static_cast<void>(server_hostname);
-    return nullptr;
+    return StreamError{StreamErrc::invalid_argument, CloseReason::none, {}};
   }
 
   /// What the handshake agreed on; nothing where there was none.
