@@ -61,10 +61,16 @@ void in_another_process(Write write) {
 
 class ShortReadTest : public testing::Test {
 protected:
-  void expect_line(IOStream stream, std::string_view line, ReadRequest request = ReadUntil{"\n"}) {
+  /// A read that waits when `send` sends; then one readiness tells of all that it sends.
+  template <class Send>
+  void expect(IOStream stream, std::string_view bytes, Send send_all, ReadRequest request = ReadUntil{"\n"}) {
     TestRead read{stream, std::move(request)};
-    ASSERT_TRUE(run_until(loop, [&] { return read.answered(); }));
-    EXPECT_EQ(read.text(), line);
+    run_turns(loop, 3);
+    ASSERT_FALSE(read.answered());
+    send_all();
+    EXPECT_TRUE(run_until(loop, [&] { return read.answered(); }));
+    EXPECT_EQ(read.text(), bytes);
+    stream.forget_read(read);
   }
   EventLoop loop;
 };
@@ -73,31 +79,37 @@ TEST_F(ShortReadTest, BytesBehindADescriptorAreRead) {
   for (const ReadRequest& request :
        std::vector<ReadRequest>{ReadUntil{"\n"}, ReadBytes{7}, ReadInto{MutableBytes{7}}, Peek{7}}) {
     auto [ours, theirs] = make_socket_pair();
-    send_with_descriptor(theirs.fd(), "abc");
-    send(theirs.fd(), "def\n");
-    expect_line(IOStream{loop, std::move(ours)}, "abcdef\n", request);
+    const auto send_all = [fd = theirs.fd()] {
+      send_with_descriptor(fd, "abc");
+      send(fd, "def\n");
+    };
+    expect(IOStream{loop, std::move(ours)}, "abcdef\n", send_all, request);
   }
 }
 
 TEST_F(ShortReadTest, BytesBehindSeveralDescriptorsAreRead) {
   auto [ours, theirs] = make_socket_pair();
-  const IOStream stream{loop, std::move(ours)};
-  run_turns(loop, 3);
-  for (int i = 0; i < 20; ++i)
-    send_with_descriptor(theirs.fd(), "ab");
-  send(theirs.fd(), "c\n");
   std::string expected;
   for (int i = 0; i < 20; ++i)
     expected += "ab";
-  expect_line(stream, expected + "c\n");
+  const auto send_all = [fd = theirs.fd()] {
+    for (int i = 0; i < 20; ++i)
+      send_with_descriptor(fd, "ab");
+    send(fd, "c\n");
+  };
+  expect(IOStream{loop, std::move(ours)}, expected + "c\n", send_all);
+}
+
+/// Sends from two processes.
+void send_from_two(int fd) {
+  send(fd, "abc");
+  in_another_process([fd] { static_cast<void>(::send(fd, "def\n", 4, MSG_NOSIGNAL)); });
 }
 
 TEST_F(ShortReadTest, BytesOfTwoWritersAreReadWithCredentials) {
   auto [ours, theirs] = make_socket_pair();
   set_option(ours.fd(), SO_PASSCRED);
-  send(theirs.fd(), "abc");
-  in_another_process([fd = theirs.fd()] { static_cast<void>(::send(fd, "def\n", 4, MSG_NOSIGNAL)); });
-  expect_line(IOStream{loop, std::move(ours)}, "abcdef\n");
+  expect(IOStream{loop, std::move(ours)}, "abcdef\n", [fd = theirs.fd()] { send_from_two(fd); });
 }
 
 TEST_F(ShortReadTest, AConnectionInheritsCredentialsFromItsListeningSocket) {
@@ -105,15 +117,13 @@ TEST_F(ShortReadTest, AConnectionInheritsCredentialsFromItsListeningSocket) {
       (std::filesystem::temp_directory_path() / ("squall-short-" + std::to_string(::getpid()))).string();
   const ListeningSocket listening = bind_unix_socket(path);
   set_option(listening.fd(), SO_PASSCRED); // as with systemd's PassCredentials=yes
-  Socket client = connect_to(listening);
-  send(client.fd(), "abc");
-  in_another_process([fd = client.fd()] { static_cast<void>(::send(fd, "def\n", 4, MSG_NOSIGNAL)); });
+  const Socket client = connect_to(listening);
   IOStream stream;
   const Acceptor acceptor{loop, listening, [&](Socket socket, const Endpoint&) {
                             stream = IOStream{loop, std::move(socket)};
                           }};
   ASSERT_TRUE(run_until(loop, [&] { return static_cast<bool>(stream); }));
-  expect_line(stream, "abcdef\n");
+  expect(stream, "abcdef\n", [fd = client.fd()] { send_from_two(fd); });
 }
 
 TEST_F(ShortReadTest, RecordsOfTwoWritersAreReadOverTLS) {
@@ -124,9 +134,10 @@ TEST_F(ShortReadTest, RecordsOfTwoWritersAreReadOverTLS) {
   ASSERT_TRUE(run_until(loop, [&] { return peer.shake() && stream.tls_info(); }));
   run_turns(loop, 3);
   peer.receive(); // the tickets
-  ASSERT_EQ(peer.send_some("abc"), 3u);
-  in_another_process([&] { static_cast<void>(peer.send_some("def\n")); });
-  expect_line(stream, "abcdef\n");
+  expect(stream, "abcdef\n", [&] {
+    EXPECT_EQ(peer.send_some("abc"), 3u);
+    in_another_process([&] { static_cast<void>(peer.send_some("def\n")); });
+  });
 }
 
 TEST_F(ShortReadTest, PacketsOfAPipeAreReadThoughItsReaderDoesNotKnowOfThem) {
@@ -135,9 +146,10 @@ TEST_F(ShortReadTest, PacketsOfAPipeAreReadThoughItsReaderDoesNotKnowOfThem) {
   Socket reading{ends[0]};
   const Socket writing{ends[1]};
   ASSERT_EQ(::fcntl(writing.fd(), F_SETFL, O_DIRECT | O_NONBLOCK), 0); // of this end only (pipe(2))
-  ASSERT_EQ(::write(writing.fd(), "abc", 3), 3);
-  ASSERT_EQ(::write(writing.fd(), "def\n", 4), 4);
-  expect_line(PipeIOStream{loop, std::move(reading)}, "abcdef\n");
+  expect(PipeIOStream{loop, std::move(reading)}, "abcdef\n", [&] {
+    EXPECT_EQ(::write(writing.fd(), "abc", 3), 3);
+    EXPECT_EQ(::write(writing.fd(), "def\n", 4), 4);
+  });
 }
 
 TEST_F(ShortReadTest, NoPacketOfAPipeIsCutAtTheEndOfARead) {
@@ -147,11 +159,15 @@ TEST_F(ShortReadTest, NoPacketOfAPipeIsCutAtTheEndOfARead) {
   const Socket writing{ends[1]};
   const std::string packet = pattern(3'000);
   std::string sent;
-  for (int i = 0; i < 15; ++i, sent += packet) // the system keeps sixteen
-    ASSERT_EQ(::write(writing.fd(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size()));
+  for (int i = 0; i < 15; ++i) // the system keeps sixteen
+    sent += packet;
+  const auto send_all = [&] {
+    for (int i = 0; i < 15; ++i)
+      EXPECT_EQ(::write(writing.fd(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size()));
+  };
   StreamOptions options;
   options.read_chunk_size = 10'000; // no multiple of a packet
-  expect_line(PipeIOStream{loop, std::move(reading), options}, sent, ReadBytes{sent.size()});
+  expect(PipeIOStream{loop, std::move(reading), options}, sent, send_all, ReadBytes{sent.size()});
 }
 
 /// Gives a byte a read, and does not say whether that was all.
@@ -174,9 +190,8 @@ private:
 
 TEST_F(ShortReadTest, ATransportThatSaysNothingIsReadUntilItGivesNothing) {
   auto [ours, theirs] = make_tcp_pair();
-  send(theirs.fd(), "abcdef\n");
   const IOStream stream{loop, std::make_unique<OneByteTransport>(std::move(ours))};
-  expect_line(stream, "abcdef\n");
+  expect(stream, "abcdef\n", [fd = theirs.fd()] { send(fd, "abcdef\n"); });
 }
 
 } // namespace

@@ -408,7 +408,9 @@ public:
     const CloseReason reason = stream.error().reason;
     journal_.check(stream.closed() == (reason != CloseReason::none), "closed() and error() disagree");
     if (reason != side.reason)
-      journal_.check(side.reason == CloseReason::none || side.flush_asked, "the reason of a close changes");
+      journal_.check(side.reason == CloseReason::none || side.flush_asked ||
+                         (side.aborted && reason == CloseReason::aborted), // answered bytes were dropped
+                     "the reason of a close changes");
     side.reason = reason;
     journal_.check(may_close_by(side), "a reason to close that is not there");
   }
