@@ -3,7 +3,7 @@
 // caf_compat.cpp
 #include "actors/caf_compat.hpp"
 
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 #include <squall/stream_messages.hpp>
 
 #include <caf/default_attachable.hpp>
@@ -53,6 +53,7 @@ public:
   using caf::abstract_actor::enqueue;
 
   bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
+    const ReserveUse use;   // its monitors are told
     const Gone gone{*this}; // also when a function that was attached to the actor throws
     return caf::event_based_actor::cleanup(std::move(reason), host);
   }
@@ -66,6 +67,7 @@ private:
   void handle_now(caf::mailbox_element_ptr message) {
     const caf::strong_actor_ptr self{ctrl()}; // it may end
     const LoopUnit::Nesting nesting{*unit_};
+    const ReserveUse not_here{false};
     switch (activate(unit_.get(), *message)) {
     case activation_result::terminated:
       return;
@@ -113,6 +115,7 @@ void LoopUnit::Home::exec_later(caf::resumable* job) {
     unit_.loop_.post([this, job] { exec_later(job); });
     return;
   }
+  const ReserveUse use; // an actor that is not run does not answer
   jobs_.push_back(job);
   unit_.loop_.defer(*this);
 }
@@ -184,9 +187,9 @@ void LoopUnit::add(LoopActor& actor) noexcept {
 }
 
 void LoopUnit::add_handler(const caf::strong_actor_ptr& handler) {
-  actor_count_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock{handlers_mutex_};
   handlers_.emplace(handler->id(), caf::actor_cast<caf::weak_actor_ptr>(handler));
+  actor_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void LoopUnit::remove_handler(caf::actor_id id) noexcept {
@@ -222,6 +225,7 @@ void LoopUnit::end_actors() {
 }
 
 void LoopUnit::kill_handlers() {
+  const ReserveUse use;
   std::vector<caf::strong_actor_ptr> handlers;
   {
     const std::lock_guard lock{handlers_mutex_};
@@ -239,6 +243,7 @@ void Reply::give_up() noexcept {
   const caf::strong_actor_ptr requester = std::move(requester_);
   if (!id_.is_request())
     return;
+  const ReserveUse use;
   try {
     requester->enqueue(caf::make_mailbox_element(
                            nullptr, id_.response_id(), {},
@@ -304,8 +309,9 @@ void LoopActor::handle_request(caf::mailbox_element& message) noexcept {
     try {
       const caf::error error = to_error(std::current_exception());
       reply.deliver(*this, error);
-      log_event(LogLevel::error, "message_failed", "an actor could not handle a message",
-                {{"actor", name()}, {"error", error_text(error)}});
+      tell(LogLevel::error, "message_failed", "an actor could not handle a message", [&] {
+        return LogFields{{"actor", name()}, {"error", error_text(error)}};
+      });
     } catch (...) { // no memory: the destructor is the last that tries
     }
   }
@@ -328,9 +334,17 @@ void LoopActor::quit(caf::error reason) {
       actor.unit_->actor_gone();
     }
   } const gone{*this};
-  on_end(reason);
-  cleanup(std::move(reason), unit_.get());
-  after_end();
+  const ReserveUse use;
+  // Each step is tried, whatever the one before lacked.
+  const auto without_memory = [](auto step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+    }
+  };
+  without_memory([&] { on_end(reason); });
+  without_memory([&] { cleanup(std::move(reason), unit_.get()); });
+  without_memory([&] { after_end(); });
 }
 
 void LoopActor::send_exit(const caf::strong_actor_ptr& other, caf::error reason) const {
@@ -362,6 +376,7 @@ caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf
 
 caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
                                     InitialBehavior behavior) {
+  const ReserveUse use; // an actor that is half made needs memory for its end, too
   caf::actor_config config{unit.get()};
   config.init_fun =
       caf::actor_config::init_fun_type{[function = std::move(behavior)](caf::local_actor* self) mutable {
@@ -388,6 +403,7 @@ std::string describe(const std::exception_ptr& exception) {
 }
 
 caf::error to_error(const std::exception_ptr& exception) {
+  const ReserveUse use;
   return caf::make_error(caf::sec::runtime_error, describe(exception));
 }
 

@@ -6,7 +6,7 @@
 #include "actors/connection_parts.hpp"
 #include "actors/coroutine_host.hpp"
 #include "net/socket_transport.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 namespace squall {
 
@@ -161,10 +161,12 @@ bool Connection::write_message(caf::mailbox_element& message) {
 void Connection::await_write(Reply reply, const std::optional<Result<void>>& result) {
   if (result) {
     if (!*result && !reply.wanted() && result->error().code != StreamErrc::closed)
-      log_event(LogLevel::warning, "write_dropped",
-                "a write that nobody waits for was refused; send writes as requests and keep pace with their "
-                "responses",
-                {{"peer", to_string(peer_)}, {"error", to_string(result->error())}});
+      tell(LogLevel::warning, "write_dropped",
+           "a write that nobody waits for was refused; send writes as requests and keep pace with their "
+           "responses",
+           [&] {
+             return LogFields{{"peer", to_string(peer_)}, {"error", to_string(result->error())}};
+           });
     answer(reply, *this, *result);
     return;
   }
@@ -233,7 +235,7 @@ void Connection::serve(std::shared_ptr<const Handler> handler) {
       serve_in_actor(*handler->actor(), handler->placement());
     }
   } catch (...) { // from what comes before the handler, such as a copy of its function
-    handler_ended(describe(std::current_exception()));
+    coroutine_ended(std::current_exception());
   }
 }
 
@@ -258,39 +260,59 @@ void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement pl
   monitor(handler_);
 }
 
-void Connection::coroutine_ended(const std::exception_ptr& exception) {
-  std::string failure;
+/// Nothing may leave it: it runs at the end of the coroutine, which no exception can.
+void Connection::coroutine_ended(const std::exception_ptr& exception) noexcept {
+  const ReserveUse use;
   try {
-    if (exception)
-      std::rethrow_exception(exception);
-  } catch (const StreamClosedError& error) {
-    if (!stream_.closed()) // another stream's; its own says that the connection is gone: an ordinary end
-      failure = error.what();
-  } catch (...) {
-    failure = describe(std::current_exception());
+    try {
+      if (exception)
+        std::rethrow_exception(exception);
+      handler_ended({});
+    } catch (const StreamClosedError& error) {
+      // Another stream's; its own says that the connection is gone: an ordinary end.
+      handler_ended(stream_.closed() ? "" : error.what());
+    } catch (const std::bad_alloc& error) {
+      handler_ended(error.what(), std::make_error_code(std::errc::not_enough_memory));
+    } catch (...) {
+      handler_ended(describe(std::current_exception()));
+    }
+  } catch (...) { // not even the reserve was enough
+    break_off();
   }
-  handler_ended(failure);
 }
 
 void Connection::on_down(caf::down_msg& down) {
+  const ReserveUse use;
   if (handler_ != nullptr && down.source == handler_->address())
     handler_ended(stream_closed(down.reason) && stream_.closed() ? std::string{} : failure_of(down.reason));
 }
 
 /// The handler returned, or failed: its stream closes, and the actor ends.
-void Connection::handler_ended(const std::string& failure) {
+void Connection::handler_ended(const std::string& failure, std::error_code real_error) {
   if (ended())
     return;
   if (!failure.empty()) {
     if (open_.listener() != nullptr)
       ++open_.listener()->failed;
-    log_event(LogLevel::error, "handler_failed", "a handler failed; its stream closes",
-              {{"peer", to_string(peer_)}, {"error", failure}});
+    tell(LogLevel::error, "handler_failed", "a handler failed; its stream closes", [&] {
+      return LogFields{{"peer", to_string(peer_)}, {"error", failure}};
+    });
   }
   const caf::strong_actor_ptr keep = strong_ref();
-  stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed);
+  stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed, real_error);
   if (!ended()) // an answer to a pending read may have ended it
     quit(make_error(stream_.error()));
+}
+
+/// Ends the connection with nothing that needs memory.
+void Connection::break_off() noexcept {
+  const caf::strong_actor_ptr keep = strong_ref();
+  try {
+    stream_.abort();
+  } catch (...) { // a completion: it had its turn
+  }
+  if (!ended())
+    quit({});
 }
 
 void Connection::on_response(caf::message_id id, caf::message response) {
@@ -426,6 +448,7 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
     return;
   const std::shared_ptr<ListenerState> listener = connection.open.listener();
   try {
+    MemoryReserve::require_whole();
     auto& [socket, is_tcp, peer, tls, id, place, open, options] = connection;
     IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls, is_tcp), options};
     stream.keep_until_closed(std::move(place));
@@ -435,8 +458,9 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
         ->serve(std::move(handler));
   } catch (const std::exception& error) {
     ++listener->failed;
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"peer", to_string(connection.peer)}, {"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"peer", to_string(connection.peer)}, {"error", error.what()}};
+    });
   }
 }
 

@@ -84,8 +84,9 @@ private:
 
   void serve_in_coroutine(const CoroutineHandler& handler);
   void serve_in_actor(const ActorHandler& handler, HandlerPlacement placement);
-  void coroutine_ended(const std::exception_ptr& exception);
-  void handler_ended(const std::string& failure);
+  void coroutine_ended(const std::exception_ptr& exception) noexcept;
+  void handler_ended(const std::string& failure, std::error_code real_error = {});
+  void break_off() noexcept;
   void end_with_stream();
 
   IOStream stream_;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // event_loop.cpp: the loop over epoll(7) and eventfd(2).
+#include "net/tell.hpp"
 #include "net/timer_queue.hpp"
 #include <squall/net/event_loop.hpp>
-#include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 
 #include <array>
@@ -29,16 +29,22 @@ const SteadyClock steady_clock;
 thread_local EventLoop* current_loop = nullptr;
 std::atomic<std::size_t> loop_count{0};
 
-/// Makes the loop the thread's current one while it lives.
+/// Makes the loop the thread's current one while it lives, and `reserve` the thread's.
 class CurrentLoop {
 public:
-  explicit CurrentLoop(EventLoop* loop) noexcept : previous_{std::exchange(current_loop, loop)} {}
+  CurrentLoop(EventLoop* loop, MemoryReserve& reserve) noexcept
+      : previous_{std::exchange(current_loop, loop)}, previous_reserve_{
+                                                          MemoryReserve::set_current(&reserve)} {}
   CurrentLoop(const CurrentLoop&) = delete;
   CurrentLoop& operator=(const CurrentLoop&) = delete;
-  ~CurrentLoop() { current_loop = previous_; }
+  ~CurrentLoop() {
+    current_loop = previous_;
+    MemoryReserve::set_current(previous_reserve_);
+  }
 
 private:
   EventLoop* previous_;
+  MemoryReserve* previous_reserve_;
 };
 
 Socket checked(int fd, const char* call) {
@@ -120,6 +126,7 @@ struct EventLoop::Impl {
         impl.running.erase(impl.running.begin(), impl.running.begin() + static_cast<std::ptrdiff_t>(done));
         if (impl.running.empty())
           return;
+        const ReserveUse use;
         const std::lock_guard lock{impl.posted_mutex};
         std::move(impl.posted.begin(), impl.posted.end(), std::back_inserter(impl.running));
         impl.posted.swap(impl.running);
@@ -132,6 +139,7 @@ struct EventLoop::Impl {
   }
 
   const Clock* clock;
+  MemoryReserve reserve;
   Socket epoll;
   Socket wake_event;
   TimerQueue timers;
@@ -156,14 +164,14 @@ EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} 
 EventLoop::~EventLoop() {
   end();
   // A function that is dropped takes what it holds with it, whose end may put something off again.
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   impl_->drop_posted();
   end();
   loop_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void EventLoop::end() noexcept {
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   // What ends may put something off until later, which has no later, or begin something new, which ends, too.
   // A task that queues itself for ever is left.
   constexpr int most_rounds = 16;
@@ -182,10 +190,11 @@ void EventLoop::run_last(IntrusiveList<LoopTask>& list) noexcept {
     try {
       task->run_task();
     } catch (const std::exception& error) {
-      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended",
-                {{"error", error.what()}});
+      tell(LogLevel::error, "callback_failed", "a callback threw while its event loop ended", [&] {
+        return LogFields{{"error", error.what()}};
+      });
     } catch (...) {
-      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended", {});
+      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended");
     }
   }
 }
@@ -197,8 +206,9 @@ void EventLoop::run() {
 }
 
 void EventLoop::run_once(Duration max_wait) {
-  const CurrentLoop guard{this};
   Impl& impl = *impl_;
+  const CurrentLoop guard{this, impl.reserve};
+  impl.reserve.refill();
   const bool idle =
       deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
   if (idle && !impl.timers.empty())
@@ -235,6 +245,7 @@ void EventLoop::stop() noexcept {
 
 void EventLoop::post(std::function<void()> function) {
   {
+    const ReserveUse use; // an answer, or an end, may be behind it
     const std::lock_guard lock{impl_->posted_mutex};
     impl_->posted.push_back(std::move(function));
   }
@@ -244,7 +255,7 @@ void EventLoop::post(std::function<void()> function) {
 }
 
 void EventLoop::run_posted() {
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   impl_->run_posted();
 }
 

@@ -3,7 +3,7 @@
 // stream_read.cpp: how a stream reads.
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -158,10 +158,11 @@ bool StreamCore::may_receive() noexcept {
 std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
   if (match_.limit_policy() == LimitPolicy::keep)
     return StreamError{limit, CloseReason::none, {}};
-  log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
-            {{"peer", to_string(peer_endpoint())},
-             {"limit", to_string(limit)},
-             {"unread", std::to_string(unread_.size())}});
+  tell(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes", [&] {
+    return LogFields{{"peer", to_string(peer_endpoint())},
+                     {"limit", to_string(limit)},
+                     {"unread", std::to_string(unread_.size())}};
+  });
   shut(CloseReason::limit, limit);
   return error();
 }
