@@ -32,6 +32,26 @@ public:
   explicit PoolHandler(caf::actor_config& config) : caf::event_based_actor{config} {
     set_exception_handler([](std::exception_ptr& exception) -> caf::error { return to_error(exception); });
   }
+
+  bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
+    const ReserveUse use; // its monitors are told
+    try {
+      return caf::event_based_actor::cleanup(std::move(reason), host);
+    } catch (const std::bad_alloc&) { // the system would wait for it
+      unregister_from_system();
+      return true;
+    }
+  }
+
+  /// Its last reference goes, inside what must not throw. CAF makes an error here when it has not ended.
+  void on_destroy() override {
+    const ReserveUse use;
+    try {
+      caf::event_based_actor::on_destroy();
+    } catch (const std::bad_alloc&) {
+      cleanup({}, nullptr);
+    }
+  }
 };
 
 /// A handler on the loop of its connection.
@@ -53,9 +73,8 @@ public:
   using caf::abstract_actor::enqueue;
 
   bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
-    const ReserveUse use;   // its monitors are told
     const Gone gone{*this}; // also when a function that was attached to the actor throws
-    return caf::event_based_actor::cleanup(std::move(reason), host);
+    return PoolHandler::cleanup(std::move(reason), host);
   }
 
 private:
@@ -210,6 +229,7 @@ void LoopUnit::actor_gone() noexcept {
 void LoopUnit::end_actors() {
   ending_ = true;
   const auto end_all = [this] {
+    const ReserveUse use;
     while (LoopActor* actor = actors_.pop_front())
       actor->quit(caf::exit_reason::user_shutdown);
     kill_handlers();

@@ -304,8 +304,9 @@ void Connection::handler_ended(const std::string& failure, std::error_code real_
     quit(make_error(stream_.error()));
 }
 
-/// Ends the connection with nothing that needs memory.
 void Connection::break_off() noexcept {
+  if (ended())
+    return;
   const caf::strong_actor_ptr keep = strong_ref();
   try {
     stream_.abort();

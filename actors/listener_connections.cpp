@@ -96,11 +96,14 @@ void Listener::close_connection(Reply reply, const CloseConnection& request) {
 // -- draining
 
 void Listener::drain(Reply reply, Duration deadline) {
+  const ReserveUse use;
   const TimePoint until =
       loop().now() + std::clamp<Duration>(deadline, Duration::zero(), std::chrono::hours{24});
   const bool begins = drain_replies_.empty();
   drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
   drain_replies_.push_back(std::move(reply));
+  if (!drain_timer_.armed())
+    drain_timer_.start_after(loop(), drain_interval); // first, so that it goes on whatever memory lacks below
   if (begins) {
     state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
     state_->draining = true; // those that are on their way to their loop see it when they come there
@@ -123,12 +126,18 @@ void Listener::accept_rest() {
 }
 
 void Listener::check_drain() {
+  const ReserveUse use;
+  if (!drain_timer_.armed()) // it goes on whatever memory lacks below
+    drain_timer_.start_after(loop(), drain_interval);
+  if (!entries_.empty())
+    stop(); // its beginning failed
   const bool over = loop().now() >= drain_deadline_;
   if (over)
     for (const auto& entry : ending_)
       if (entry->proxy)
         entry->proxy->close_pending("the time of draining is over");
   if (state_->open == 0 && awaiting_header() == 0 && state_->places == 0) {
+    drain_timer_.cancel();
     state_->draining = false;
     const std::uint64_t ended = state_->ended_draining;
     const std::uint64_t idle = state_->idle_draining;

@@ -66,11 +66,11 @@ bool MemoryReserve::release() noexcept {
   return true;
 }
 
-void MemoryReserve::require_whole() {
-  if (current == nullptr)
+void MemoryReserve::require(std::size_t count) {
+  if (current == nullptr || current->count_ >= count)
     return;
   current->refill();
-  if (current->count_ < current->parts_.size())
+  if (current->count_ < count)
     throw std::bad_alloc{};
 }
 

@@ -32,18 +32,21 @@ public:
   /// Gives a part back to the heap. @returns false when none is left
   bool release() noexcept;
 
-  /// For what may be refused, such as a new connection: it must not begin on the reserve.
-  /// @throws std::bad_alloc when the thread's reserve is not whole, and cannot be made so
-  static void require_whole();
+  /// For what may be refused, so that the reserve is filled again: a new connection needs it whole, a receive half of it.
+  /// @throws std::bad_alloc when the thread's reserve has less, and cannot be filled
+  static void require_whole() { require(part_count); }
+  static void require_half() { require(part_count / 2); }
 
   /// Makes `reserve`, or none, that of the thread. @returns the one before
   static MemoryReserve* set_current(MemoryReserve* reserve) noexcept;
 
 private:
   static constexpr std::size_t part_size = 4096;
+  static constexpr std::size_t part_count = 16;
+  static void require(std::size_t count);
   void take_parts() noexcept;
 
-  std::array<void*, 16> parts_{};
+  std::array<void*, part_count> parts_{};
   std::size_t count_ = 0; ///< parts that are there
 };
 

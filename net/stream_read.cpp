@@ -205,6 +205,7 @@ void StreamCore::receive() {
   const std::size_t wanted =
       std::min(options_->read_chunk_size, options_->max_buffer_size + 1 - unread_.size());
   try {
+    MemoryReserve::require_half(); // else those who send would take what others free
     const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
     if (result.status == IoResult::Status::done)
       unread_.commit(result.size);

@@ -143,7 +143,7 @@ bool disarm_allocation_fault() noexcept {
   return failed.load();
 }
 
-void Scenario::complain(const std::string& what) {
+void complain(const std::string& what) {
   Report* to = report.load();
   if (to == nullptr)
     return;
@@ -172,6 +172,7 @@ void die_quietly() {
   {
     const auto scenario = make();
     for (;; to.point += step) {
+      scenario->prepare();
       arm_allocation_fault(shortage, threads, to.point);
       scenario->run();
       const bool touched = disarm_allocation_fault();

@@ -33,15 +33,16 @@ bool disarm_allocation_fault() noexcept;
 class Scenario {
 public:
   virtual ~Scenario() = default;
+  /// Before the fault is armed.
+  virtual void prepare() {}
   /// With the fault armed. What must hold now is told with `complain`.
   virtual void run() = 0;
   /// With memory again.
   virtual void check() = 0;
-
-protected:
-  /// Something does not hold.
-  static void complain(const std::string& what);
 };
+
+/// Something does not hold at the point that is under way.
+void complain(const std::string& what);
 
 struct TourResult {
   long points = 0;                   ///< allocations that failed

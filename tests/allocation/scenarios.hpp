@@ -12,6 +12,7 @@ namespace squall::allocation_tests {
 
 using namespace std::chrono_literals;
 using actor_tests::Client;
+using testing_support::complain;
 using testing_support::FailingThreads;
 using testing_support::Scenario;
 using testing_support::Shortage;
@@ -54,7 +55,16 @@ inline Handler echo_in(Form form) {
 }
 
 /// What a client made of a server.
-enum class Met : unsigned char { answered, closed, nothing };
+enum class Met : unsigned char { answered, refused, closed, nothing };
+
+inline constexpr const char* full_answer = "full\n"; ///< to who is refused
+
+inline Met met(const std::string& line) {
+  return line == "hello\n"     ? Met::answered
+         : line == full_answer ? Met::refused
+         : line.empty()        ? Met::closed
+                               : Met::nothing;
+}
 
 inline Client connect_to(const Endpoint& server) {
   Client client{server};
@@ -68,10 +78,26 @@ inline Met ask_plainly(const Endpoint& server) {
   try {
     Client client = connect_to(server);
     client.send("hello\n");
-    const std::string line = client.receive_line();
-    return line == "hello\n" ? Met::answered : line.empty() ? Met::closed : Met::nothing;
+    return met(client.receive_line());
   } catch (const std::system_error& error) {
     return error.code().value() == EAGAIN ? Met::nothing : Met::closed;
+  }
+}
+
+/// A client that was answered, and waits.
+inline Client ask_and_stay(const Endpoint& server) {
+  Client client = connect_to(server);
+  client.send("hello\n");
+  static_cast<void>(client.receive_line());
+  return client;
+}
+
+/// The client's connection ends, sooner or later.
+inline bool ends(Client& client) {
+  try {
+    return client.at_end();
+  } catch (const std::system_error&) {
+    return false;
   }
 }
 
@@ -82,8 +108,7 @@ inline Met ask_by_tls(const Endpoint& server) {
       static_cast<void>(client.plain().receive_all()); // throws when it has to wait for long
       return Met::closed;
     }
-    const std::string line = client.ask("hello\n");
-    return line == "hello\n" ? Met::answered : line.empty() ? Met::closed : Met::nothing;
+    return met(client.ask("hello\n"));
   } catch (const std::system_error& error) {
     return error.code().value() == EAGAIN ? Met::nothing : Met::closed;
   }
@@ -132,19 +157,40 @@ bool soon(Predicate predicate) {
   return true;
 }
 
+/// What a process has without connections.
+class Baseline {
+public:
+  explicit Baseline(Server& server) : server_{server} {}
+
+  /// It has no more by now.
+  void check() {
+    if (!soon([&] { return actor_tests::descriptor_count() <= descriptors_; })) {
+      complain("descriptors are left: " + std::to_string(actor_tests::descriptor_count() - descriptors_));
+      descriptors_ = actor_tests::descriptor_count();
+    }
+    if (!soon([&] { return server_.system.registry().running() <= actors_; })) {
+      complain("actors are left: " + std::to_string(server_.system.registry().running() - actors_));
+      actors_ = server_.system.registry().running();
+    }
+  }
+
+private:
+  Server& server_;
+  std::size_t descriptors_ = actor_tests::descriptor_count();
+  std::size_t actors_ = server_.system.registry().running();
+};
+
 /// A server that serves one client in each run.
-class ServeOne : public Scenario {
+class ServeOne final : public Scenario {
 public:
   ServeOne(const Handler& handler, const ListenerOptions& options, bool tls)
-      : tls_{tls}, server_{squall_.listen(handler, options)} {
+      : tls_{tls}, address_{server_.listen(handler, options)} {
     sigset_t sigpipe; // of the client: OpenSSL's socket BIO raises it
     sigemptyset(&sigpipe);
     sigaddset(&sigpipe, SIGPIPE);
     pthread_sigmask(SIG_BLOCK, &sigpipe, nullptr);
     if (meet() != Met::answered)
       complain("the server does not serve at all");
-    descriptors_ = actor_tests::descriptor_count();
-    actors_ = squall_.system.registry().running();
   }
 
   void run() override {
@@ -155,29 +201,18 @@ public:
   void check() override {
     if (meet() != Met::answered)
       complain("the next client is not served");
-    if (!soon([&] { return actor_tests::descriptor_count() <= descriptors_; })) {
-      complain("descriptors are left: " + std::to_string(actor_tests::descriptor_count() - descriptors_));
-      descriptors_ = actor_tests::descriptor_count();
-    }
-    if (!soon([&] { return squall_.system.registry().running() <= actors_; })) {
-      complain("actors are left: " + std::to_string(squall_.system.registry().running() - actors_));
-      actors_ = squall_.system.registry().running();
-    }
-    const auto info = squall_.ask<ListenerInfo>(Info{});
-    if (!info || !soon([&] { return squall_.ask<ListenerInfo>(Info{}).value->connection_count == 0; }))
+    if (!soon([&] { return server_.ask<ListenerInfo>(Info{}).value->connection_count == 0; }))
       complain("connections are counted that are gone");
+    baseline_.check();
   }
 
-protected:
-  Met meet() { return tls_ ? ask_by_tls(server_) : ask_plainly(server_); }
-
-  Server squall_;
-
 private:
+  Met meet() { return tls_ ? ask_by_tls(address_) : ask_plainly(address_); }
+
   bool tls_;
-  Endpoint server_;
-  std::size_t descriptors_ = 0;
-  std::size_t actors_ = 0;
+  Server server_;
+  Endpoint address_;
+  Baseline baseline_{server_};
 };
 
 } // namespace squall::allocation_tests
