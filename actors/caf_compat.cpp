@@ -3,8 +3,8 @@
 // caf_compat.cpp
 #include "actors/caf_compat.hpp"
 
+#include "net/tell.hpp"
 #include "net/unended.hpp"
-#include <squall/net/log.hpp>
 #include <squall/stream_messages.hpp>
 
 #include <caf/default_attachable.hpp>
@@ -37,6 +37,26 @@ public:
     set_exception_handler([](std::exception_ptr& exception) -> caf::error { return to_error(exception); });
   }
 
+  bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
+    const ReserveUse use; // its monitors are told
+    try {
+      return caf::event_based_actor::cleanup(std::move(reason), host);
+    } catch (const std::bad_alloc&) { // the system would wait for it
+      unregister_from_system();
+      return true;
+    }
+  }
+
+  /// Its last reference goes, inside what must not throw. CAF makes an error here when it has not ended.
+  void on_destroy() override {
+    const ReserveUse use;
+    try {
+      caf::event_based_actor::on_destroy();
+    } catch (const std::bad_alloc&) {
+      cleanup({}, nullptr);
+    }
+  }
+
 private:
   const unended::Counted counted_{unended::handlers};
 };
@@ -61,7 +81,7 @@ public:
 
   bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
     const Gone gone{*this}; // also when a function that was attached to the actor throws
-    return caf::event_based_actor::cleanup(std::move(reason), host);
+    return PoolHandler::cleanup(std::move(reason), host);
   }
 
 private:
@@ -72,6 +92,7 @@ private:
 
   void handle_now(caf::mailbox_element_ptr message) {
     const caf::strong_actor_ptr self{ctrl()}; // it may end
+    const ReserveUse not_here{false};
     switch (activate(unit_.get(), *message)) {
     case activation_result::terminated:
       return;
@@ -119,6 +140,7 @@ void LoopUnit::Home::exec_later(caf::resumable* job) {
     unit_.loop_.post([this, job] { exec_later(job); });
     return;
   }
+  const ReserveUse use; // an actor that is not run does not answer
   jobs_.push_back(job);
   unit_.loop_.defer(*this);
 }
@@ -192,9 +214,9 @@ void LoopUnit::add(LoopActor& actor) noexcept {
 }
 
 void LoopUnit::add_handler(const caf::strong_actor_ptr& handler) {
-  actor_count_.fetch_add(1, std::memory_order_relaxed);
   const std::lock_guard lock{handlers_mutex_};
   handlers_.emplace(handler->id(), caf::actor_cast<caf::weak_actor_ptr>(handler));
+  actor_count_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void LoopUnit::remove_handler(caf::actor_id id) noexcept {
@@ -215,6 +237,7 @@ void LoopUnit::actor_gone() noexcept {
 void LoopUnit::end_actors() {
   ending_ = true;
   const auto end_all = [this] {
+    const ReserveUse use;
     while (LoopActor* actor = actors_.pop_front())
       actor->quit(caf::exit_reason::user_shutdown);
     kill_handlers();
@@ -230,6 +253,7 @@ void LoopUnit::end_actors() {
 }
 
 void LoopUnit::kill_handlers() {
+  const ReserveUse use;
   std::vector<caf::strong_actor_ptr> handlers;
   {
     const std::lock_guard lock{handlers_mutex_};
@@ -247,6 +271,7 @@ void Reply::give_up() noexcept {
   const caf::strong_actor_ptr requester = std::move(requester_);
   if (!id_.is_request())
     return;
+  const ReserveUse use;
   try {
     requester->enqueue(caf::make_mailbox_element(
                            nullptr, id_.response_id(), {},
@@ -312,8 +337,9 @@ void LoopActor::handle_request(caf::mailbox_element& message) noexcept {
     try {
       const caf::error error = to_error(std::current_exception());
       reply.deliver(*this, error);
-      log_event(LogLevel::error, "message_failed", "an actor could not handle a message",
-                {{"actor", name()}, {"error", error_text(error)}});
+      tell(LogLevel::error, "message_failed", "an actor could not handle a message", [&] {
+        return LogFields{{"actor", name()}, {"error", error_text(error)}};
+      });
     } catch (...) { // no memory: the destructor is the last that tries
     }
   }
@@ -328,9 +354,11 @@ void LoopActor::quit(caf::error reason) {
   if (self_ == nullptr)
     return;
   const caf::strong_actor_ptr keep = std::exchange(self_, nullptr);
+  const ReserveUse use;
   std::exception_ptr failure; // which keeps nobody from hearing of the end
   try {
     on_end(reason);
+  } catch (const std::bad_alloc&) { // the steps behind it are tried all the same
   } catch (...) {
     failure = std::current_exception();
   }
@@ -356,8 +384,16 @@ void LoopActor::tell_end(caf::error reason) {
       actor.unit_->actor_gone();
     }
   } const gone{*this};
-  cleanup(std::move(reason), unit_.get());
-  after_end();
+  const ReserveUse use;
+  // Each step is tried, whatever the one before lacked.
+  const auto without_memory = [](auto step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+    }
+  };
+  without_memory([&] { cleanup(std::move(reason), unit_.get()); });
+  without_memory([&] { after_end(); });
 }
 
 void LoopActor::send_exit(const caf::strong_actor_ptr& other, caf::error reason) const {
@@ -389,6 +425,7 @@ caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf
 
 caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
                                     InitialBehavior behavior) {
+  const ReserveUse use; // an actor that is half made needs memory for its end, too
   caf::actor_config config{unit.get()};
   config.init_fun =
       caf::actor_config::init_fun_type{[function = std::move(behavior)](caf::local_actor* self) mutable {
@@ -415,6 +452,7 @@ std::string describe(const std::exception_ptr& exception) {
 }
 
 caf::error to_error(const std::exception_ptr& exception) {
+  const ReserveUse use;
   return caf::make_error(caf::sec::runtime_error, describe(exception));
 }
 

@@ -13,6 +13,7 @@
 #pragma once
 
 #include "actors/target_watch.hpp"
+#include "net/memory_reserve.hpp"
 #include <squall/net/event_loop.hpp>
 
 #include <caf/all.hpp>
@@ -293,30 +294,31 @@ caf::error to_error(const std::exception_ptr& exception);
 
 template <class... Ts>
 void Reply::deliver(LoopActor& self, Ts&&... values) {
-  const caf::strong_actor_ptr requester = std::move(requester_);
-  requester_ = nullptr;
-  if (requester == nullptr)
+  if (requester_ == nullptr)
     return;
+  const ReserveUse use;
   // A composed actor: the next of the chain gets our reply as its request. An error goes to the requester at
   // once: to an actor in between it would be no request, but a reason to end.
   constexpr bool is_error = (std::is_same_v<std::decay_t<Ts>, caf::error> || ...);
+  caf::strong_actor_ptr next;
+  // The requester stays here until the message is made: without memory for it give_up() tries once more.
+  caf::mailbox_element_ptr message;
   if (!is_error && !stages_.empty()) {
-    const caf::strong_actor_ptr next = std::move(stages_.back());
+    next = std::move(stages_.back());
     stages_.pop_back();
-    next->enqueue(caf::make_mailbox_element(requester, id_, std::move(stages_),
-                                            caf::make_message(std::forward<Ts>(values)...)),
-                  nullptr);
-    return;
+    message = caf::make_mailbox_element(requester_, id_, std::move(stages_),
+                                        caf::make_message(std::forward<Ts>(values)...));
+  } else if (id_.is_request()) {
+    if constexpr (sizeof...(Ts) == 0)
+      message = caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, caf::message{});
+    else
+      message =
+          caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, std::forward<Ts>(values)...);
   }
-  if (!id_.is_request())
-    return;
-  if constexpr (sizeof...(Ts) == 0)
-    requester->enqueue(caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, caf::message{}),
-                       nullptr);
-  else
-    requester->enqueue(
-        caf::make_mailbox_element(self.strong_ref(), id_.response_id(), {}, std::forward<Ts>(values)...),
-        nullptr);
+  const caf::strong_actor_ptr requester = std::move(requester_);
+  requester_ = nullptr;
+  if (message != nullptr)
+    (next != nullptr ? next : requester)->enqueue(std::move(message), nullptr);
 }
 
 } // namespace squall

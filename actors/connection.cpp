@@ -6,7 +6,7 @@
 #include "actors/connection_parts.hpp"
 #include "actors/coroutine_host.hpp"
 #include "net/socket_transport.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 namespace squall {
 
@@ -222,10 +222,12 @@ void Connection::await_write(Reply reply, const std::optional<Result<void>>& res
 /// A write that nobody waits for was refused.
 void Connection::refused(const StreamError& error) const {
   if (error.code != StreamErrc::closed)
-    log_event(LogLevel::warning, "write_dropped",
-              "a write that nobody waits for was refused; send writes as requests and keep pace with their "
-              "responses",
-              {{"peer", to_string(peer_)}, {"error", to_string(error)}});
+    tell(LogLevel::warning, "write_dropped",
+         "a write that nobody waits for was refused; send writes as requests and keep pace with their "
+         "responses",
+         [&] {
+           return LogFields{{"peer", to_string(peer_)}, {"error", to_string(error)}};
+         });
 }
 
 /// Before a write is started, since then its reply must find a place.
@@ -294,7 +296,7 @@ void Connection::serve(std::shared_ptr<const Handler> handler) {
       serve_in_actor(*handler->actor(), handler->placement());
     }
   } catch (...) { // from what comes before the handler, such as a copy of its function
-    handler_ended(describe(std::current_exception()));
+    coroutine_ended(std::current_exception());
   }
 }
 
@@ -321,25 +323,32 @@ void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement pl
   monitor(handler_);
 }
 
-void Connection::coroutine_ended(const std::exception_ptr& exception) {
+/// Nothing may leave it: it runs at the end of the coroutine, which no exception can.
+void Connection::coroutine_ended(const std::exception_ptr& exception) noexcept {
   if (ended())
     return;
-  std::string failure;
+  const ReserveUse use;
   try {
-    if (exception)
-      std::rethrow_exception(exception);
-  } catch (const StreamException& error) {
-    if (!is_ordinary_end(error.error()))
-      failure = error.what();
-  } catch (...) {
-    failure = describe(std::current_exception());
+    try {
+      if (exception)
+        std::rethrow_exception(exception);
+      handler_ended({});
+    } catch (const StreamException& error) {
+      handler_ended(is_ordinary_end(error.error()) ? "" : error.what());
+    } catch (const std::bad_alloc& error) {
+      handler_ended(error.what(), std::make_error_code(std::errc::not_enough_memory));
+    } catch (...) {
+      handler_ended(describe(std::current_exception()));
+    }
+  } catch (...) { // not even the reserve was enough
+    break_off();
   }
-  handler_ended(failure);
 }
 
 void Connection::on_down(caf::down_msg& down) {
   if (handler_ == nullptr || down.source != handler_->address())
     return;
+  const ReserveUse use;
   const auto error = stream_error(down.reason);
   handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
 }
@@ -351,26 +360,40 @@ bool Connection::is_ordinary_end(const StreamError& error) const {
   const bool ordinary =
       own ? error.code == StreamErrc::closed || error.code == StreamErrc::timed_out
           : stream_.closed() && error.code == StreamErrc::closed && closed_here(error.reason);
-  if (ordinary && log_enabled(LogLevel::info))
-    log_event(LogLevel::info, "connection_ended", "a handler ended with its connection, which is no failure",
-              {{"peer", to_string(peer_)}, {"reason", to_string(own ? error : stream_.error())}});
+  if (ordinary)
+    tell(LogLevel::info, "connection_ended", "a handler ended with its connection, which is no failure", [&] {
+      return LogFields{{"peer", to_string(peer_)}, {"reason", to_string(own ? error : stream_.error())}};
+    });
   return ordinary;
 }
 
 /// The handler returned, or failed: its stream closes, and the actor ends.
-void Connection::handler_ended(const std::string& failure) {
+void Connection::handler_ended(const std::string& failure, std::error_code real_error) {
   if (ended())
     return;
   if (!failure.empty()) {
     if (open_.listener() != nullptr)
       ++open_.listener()->failed;
-    log_event(LogLevel::error, "handler_failed", "a handler failed; its stream closes",
-              {{"peer", to_string(peer_)}, {"error", failure}});
+    tell(LogLevel::error, "handler_failed", "a handler failed; its stream closes", [&] {
+      return LogFields{{"peer", to_string(peer_)}, {"error", failure}};
+    });
   }
   const caf::strong_actor_ptr keep = strong_ref();
-  stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed);
+  stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed, real_error);
   if (!ended()) // an answer to a pending read may have ended it
     quit(make_error(stream_.error()));
+}
+
+void Connection::break_off() noexcept {
+  if (ended())
+    return;
+  const caf::strong_actor_ptr keep = strong_ref();
+  try {
+    stream_.abort();
+  } catch (...) { // a completion: it had its turn
+  }
+  if (!ended())
+    quit({});
 }
 
 void Connection::on_response(caf::message_id id, caf::message response) {
@@ -515,6 +538,7 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
     return;
   const std::shared_ptr<ListenerState> listener = connection.open.listener();
   try {
+    MemoryReserve::require_whole();
     auto& [socket, is_tcp, peer, tls, id, place, open, options] = connection;
     IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls, is_tcp), options};
     if (listener->draining)
@@ -523,8 +547,9 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
         ->serve(std::move(handler));
   } catch (const std::exception& error) {
     ++listener->failed;
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"peer", to_string(connection.peer)}, {"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"peer", to_string(connection.peer)}, {"error", error.what()}};
+    });
   }
 }
 

@@ -40,6 +40,8 @@ public:
   }
   /// Closes the stream when its handler waits for a peer that has nothing under way.
   void close_if_idle();
+  /// Ends it at once, with nothing that needs memory.
+  void break_off() noexcept;
   /// The time for draining is over.
   void end_drain();
 
@@ -90,9 +92,9 @@ private:
 
   void serve_in_coroutine(const CoroutineHandler& handler);
   void serve_in_actor(const ActorHandler& handler, HandlerPlacement placement);
-  void coroutine_ended(const std::exception_ptr& exception);
+  void coroutine_ended(const std::exception_ptr& exception) noexcept;
   [[nodiscard]] bool is_ordinary_end(const StreamError& error) const;
-  void handler_ended(const std::string& failure);
+  void handler_ended(const std::string& failure, std::error_code real_error = {});
   void end_with_stream();
 
   IOStream stream_;

@@ -15,14 +15,21 @@ T take_content(caf::mailbox_element& message) {
   return message.content().move_if_unshared<T>(0);
 }
 
+/// Answers with what came of an operation. Without memory for that, and be it the reserve's, the connection is over: nobody
+/// knows any more what was read and written.
 template <class T>
-void answer(Reply& reply, LoopActor& self, Result<T> result) {
-  if (!result)
-    reply.deliver(self, make_error(result.error()));
-  else if constexpr (std::is_void_v<T>)
-    reply.deliver(self);
-  else
-    reply.deliver(self, std::move(*result));
+void answer(Reply& reply, Connection& self, Result<T> result) {
+  const ReserveUse use;
+  try {
+    if (!result)
+      reply.deliver(self, make_error(result.error()));
+    else if constexpr (std::is_void_v<T>)
+      reply.deliver(self);
+    else
+      reply.deliver(self, std::move(*result));
+  } catch (const std::bad_alloc&) {
+    self.break_off();
+  }
 }
 
 struct Connection::Waits {

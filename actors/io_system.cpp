@@ -4,8 +4,8 @@
 #include "actors/client.hpp"
 #include "actors/listener.hpp"
 #include "net/signals_blocked.hpp"
+#include "net/tell.hpp"
 #include <squall/io_system.hpp>
-#include <squall/net/log.hpp>
 #include <squall/net/process.hpp>
 
 #include <algorithm>
@@ -35,8 +35,9 @@ void run_logged(F step) {
       step();
       return;
     } catch (...) {
-      log_event(LogLevel::error, "callback_failed", "an exception left a callback on an I/O thread",
-                {{"error", describe(std::current_exception())}});
+      tell(LogLevel::error, "callback_failed", "an exception left a callback on an I/O thread", [&] {
+        return LogFields{{"error", describe(std::current_exception())}};
+      });
     }
   }
 }

@@ -208,8 +208,11 @@ void Listener::stop() {
     ListeningSocket{entry->acceptor.socket()}.close();
   }
   // What was accepted goes on, also where its header is still to come.
+  const ReserveUse use;
   std::vector<std::shared_ptr<Entry>> gone;
   std::vector<std::shared_ptr<Entry>> waiting;
+  gone.reserve(entries_.size() + ending_.size()); // from here on they move
+  waiting.reserve(entries_.size() + ending_.size());
   for (auto* entries : {&entries_, &ending_})
     for (std::shared_ptr<Entry>& entry : *entries)
       (entry->proxy && entry->proxy->pending_count() > 0 ? waiting : gone).push_back(std::move(entry));

@@ -96,10 +96,13 @@ void Listener::close_connection(Reply reply, const CloseConnection& request) {
 // -- draining
 
 void Listener::drain(Reply reply, Duration deadline) {
+  const ReserveUse use;
   const TimePoint until = loop().now() + deadline;
   const bool begins = drain_replies_.empty();
   drain_deadline_ = begins ? until : std::min(drain_deadline_, until);
   drain_replies_.push_back(std::move(reply));
+  if (!drain_timer_.armed())
+    drain_timer_.start_after(loop(), drain_interval); // first, so that it goes on whatever memory lacks below
   if (begins) {
     state_->ended_draining = state_->idle_draining = state_->cut_draining = 0;
     state_->drain_began = loop().now();
@@ -123,6 +126,11 @@ void Listener::accept_rest() {
 }
 
 void Listener::check_drain() {
+  const ReserveUse use;
+  if (!drain_timer_.armed()) // it goes on whatever memory lacks below
+    drain_timer_.start_after(loop(), drain_interval);
+  if (!entries_.empty())
+    stop(); // its beginning failed
   const bool over = loop().now() >= drain_deadline_;
   if (over)
     for (const auto& entry : ending_)
@@ -132,6 +140,7 @@ void Listener::check_drain() {
   const bool nothing_left =
       over ? state_->descriptors == 0 : state_->places == 0 && rejecting_.use_count() == 1;
   if (state_->open == 0 && awaiting_header() == 0 && nothing_left) {
+    drain_timer_.cancel();
     state_->draining = false;
     const std::uint64_t ended = state_->ended_draining;
     const std::uint64_t idle = state_->idle_draining;

@@ -3,7 +3,7 @@
 // listener_limits.cpp: whom a listener lets in, and when it leaves connections in the kernel.
 #include "actors/listener.hpp"
 #include "net/socket_api.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 #include <squall/net/memory_budget.hpp>
 
 #include <algorithm>
@@ -111,10 +111,11 @@ void Listener::update_pause() {
 void Listener::update_memory_wait() {
   const bool waits = must_wait_for_memory() && !entries_.empty();
   if (waits && !waits_for_memory_)
-    log_event(LogLevel::warning, "accept_paused", "connections wait until the streams hold less memory",
-              {{"limit", "memory_budget"},
-               {"used", std::to_string(options_->memory_budget->used())},
-               {"connections", std::to_string(state_->places)}});
+    tell(LogLevel::warning, "accept_paused", "connections wait until the streams hold less memory", [&] {
+      return LogFields{{"limit", "memory_budget"},
+                       {"used", std::to_string(options_->memory_budget->used())},
+                       {"connections", std::to_string(state_->places)}};
+    });
   waits_for_memory_ = waits;
   if (waits)
     memory_timer_.start_after(loop(), memory_look_time);
@@ -137,8 +138,10 @@ void Listener::room_is_free() {
 /// A connection beyond a limit.
 void Listener::reject(Socket socket, const Endpoint& peer, const AcceptOptions& accept, const char* limit) {
   ++state_->rejected;
-  log_event(LogLevel::warning, "connection_rejected", "a connection is beyond the limits of its listener",
-            {{"peer", to_string(peer)}, {"limit", limit}, {"connections", std::to_string(state_->places)}});
+  tell(LogLevel::warning, "connection_rejected", "a connection is beyond the limits of its listener", [&] {
+    return LogFields{
+        {"peer", to_string(peer)}, {"limit", limit}, {"connections", std::to_string(state_->places)}};
+  });
   const bool answers = limits_.when_full == WhenFull::answer && rejecting_.use_count() <= most_rejecting;
   if (!answers) {
     socket_api::set_abort(socket.fd()); // and it closes

@@ -3,8 +3,8 @@
 // acceptor.cpp
 #include "net/descriptor_wait.hpp"
 #include "net/socket_api.hpp"
+#include "net/tell.hpp"
 #include <squall/net/acceptor.hpp>
-#include <squall/net/log.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -146,17 +146,19 @@ void Acceptor::hand_over(socket_api::Accepted accepted) {
   try {
     on_accept_(std::move(accepted.socket), std::move(accepted.peer));
   } catch (const std::exception& error) { // it costs this connection, and none of those that wait
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"error", error.what()}};
+    });
   }
 }
 
 void Acceptor::pause(int error) {
   // A socket that still listens may get over any error: a filter of the system's may have made it up.
   if (classify(error) == AcceptError::broken && !socket_api::is_listening(socket_.fd())) {
-    log_event(LogLevel::error, "listener_broken", "a listening socket fails and is given up",
-              {{"address", to_string(socket_.local_endpoint())},
-               {"error", std::generic_category().message(error)}});
+    tell(LogLevel::error, "listener_broken", "a listening socket fails and is given up", [&] {
+      return LogFields{{"address", to_string(socket_.local_endpoint())},
+                       {"error", std::generic_category().message(error)}};
+    });
     stop();
     return;
   }
@@ -173,9 +175,10 @@ void Acceptor::tell_pause(int error) {
   if (told_ && now - *told_ < std::chrono::seconds{1})
     return;
   told_ = now;
-  log_event(
-      LogLevel::error, "accept_paused", advice(error),
-      {{"address", to_string(socket_.local_endpoint())}, {"error", std::generic_category().message(error)}});
+  tell(LogLevel::error, "accept_paused", advice(error), [&] {
+    return LogFields{{"address", to_string(socket_.local_endpoint())},
+                     {"error", std::generic_category().message(error)}};
+  });
 }
 
 void Acceptor::resume() {
@@ -188,8 +191,14 @@ std::function<void()> add_accept_handler(EventLoop& loop, ListeningSocket socket
                                          Acceptor::OnAccept on_accept, int accepts_per_turn) {
   // The last copy may go inside on_accept, in the midst of a batch: the acceptor goes when the loop is out of it.
   const auto drop = [&loop](Acceptor* acceptor) {
+    const ReserveUse use;
     acceptor->stop();
-    loop.post([gone = std::shared_ptr<Acceptor>{acceptor}] {});
+    try {
+      const auto gone = std::make_shared<std::unique_ptr<Acceptor>>();
+      loop.post([gone] {});
+      gone->reset(acceptor);
+    } catch (const std::bad_alloc&) { // it may still be in its batch: so it stays for ever, stopped
+    }
   };
   const std::shared_ptr<Acceptor> acceptor{
       new Acceptor{loop, std::move(socket), std::move(on_accept), accepts_per_turn}, drop};

@@ -2,10 +2,10 @@
 //
 // event_loop.cpp: the loop over epoll(7) and eventfd(2).
 #include "net/descriptor.hpp"
+#include "net/tell.hpp"
 #include "net/timer_queue.hpp"
 #include "net/unended.hpp"
 #include <squall/net/event_loop.hpp>
-#include <squall/net/log.hpp>
 #include <squall/net/socket.hpp>
 
 #include <array>
@@ -33,16 +33,22 @@ const SteadyClock steady_clock;
 thread_local EventLoop* current_loop = nullptr;
 std::atomic<std::size_t> loop_count{0};
 
-/// Makes the loop the thread's current one while it lives.
+/// Makes the loop the thread's current one while it lives, and `reserve` the thread's.
 class CurrentLoop {
 public:
-  explicit CurrentLoop(EventLoop* loop) noexcept : previous_{std::exchange(current_loop, loop)} {}
+  CurrentLoop(EventLoop* loop, MemoryReserve& reserve) noexcept
+      : previous_{std::exchange(current_loop, loop)}, previous_reserve_{
+                                                          MemoryReserve::set_current(&reserve)} {}
   CurrentLoop(const CurrentLoop&) = delete;
   CurrentLoop& operator=(const CurrentLoop&) = delete;
-  ~CurrentLoop() { current_loop = previous_; }
+  ~CurrentLoop() {
+    current_loop = previous_;
+    MemoryReserve::set_current(previous_reserve_);
+  }
 
 private:
   EventLoop* previous_;
+  MemoryReserve* previous_reserve_;
 };
 
 Socket checked(int made, const char* call) {
@@ -166,6 +172,7 @@ struct EventLoop::Impl {
         impl.running.erase(impl.running.begin(), impl.running.begin() + static_cast<std::ptrdiff_t>(done));
         if (impl.running.empty())
           return;
+        const ReserveUse use;
         const std::lock_guard lock{impl.posted_mutex};
         std::move(impl.posted.begin(), impl.posted.end(), std::back_inserter(impl.running));
         impl.posted.swap(impl.running);
@@ -178,6 +185,7 @@ struct EventLoop::Impl {
   }
 
   const Clock* clock;
+  MemoryReserve reserve;
   Socket epoll;
   Socket wake_event;
   TimerQueue timers;
@@ -207,14 +215,14 @@ EventLoop::EventLoop(const Clock* clock) : impl_{std::make_unique<Impl>(clock)} 
 EventLoop::~EventLoop() {
   end();
   // A function that is dropped takes what it holds with it, whose end may put something off again.
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   impl_->drop_posted();
   end();
   loop_count.fetch_sub(1, std::memory_order_relaxed);
 }
 
 void EventLoop::end() noexcept {
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   // What ends may put something off until later, which has no later, or begin something new, which ends, too.
   // A task that queues itself for ever is left.
   constexpr int most_rounds = 16;
@@ -233,10 +241,11 @@ void EventLoop::run_last(IntrusiveList<LoopTask>& list) noexcept {
     try {
       task->run_task();
     } catch (const std::exception& error) {
-      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended",
-                {{"error", error.what()}});
+      tell(LogLevel::error, "callback_failed", "a callback threw while its event loop ended", [&] {
+        return LogFields{{"error", error.what()}};
+      });
     } catch (...) {
-      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended", {});
+      log_event(LogLevel::error, "callback_failed", "a callback threw while its event loop ended");
     }
   }
 }
@@ -248,8 +257,9 @@ void EventLoop::run() {
 }
 
 void EventLoop::run_once(Duration max_wait) {
-  const CurrentLoop guard{this};
   Impl& impl = *impl_;
+  const CurrentLoop guard{this, impl.reserve};
+  impl.reserve.refill();
   const bool idle =
       deferred_.empty() && end_of_turn_.empty() && !impl.posted_pending.load(std::memory_order_acquire);
   std::optional<TimePoint> began;
@@ -292,6 +302,7 @@ void EventLoop::stop() noexcept {
 
 void EventLoop::post(std::function<void()> function) {
   {
+    const ReserveUse use; // an answer, or an end, may be behind it
     const std::lock_guard lock{impl_->posted_mutex};
     impl_->posted.push_back(std::move(function));
   }
@@ -301,7 +312,7 @@ void EventLoop::post(std::function<void()> function) {
 }
 
 void EventLoop::run_posted() {
-  const CurrentLoop guard{this};
+  const CurrentLoop guard{this, impl_->reserve};
   impl_->run_posted();
 }
 

@@ -2,6 +2,7 @@
 //
 // proxy_reader.cpp
 #include "net/socket_api.hpp"
+#include "net/tell.hpp"
 #include <squall/net/proxy_reader.hpp>
 
 #include <algorithm>
@@ -130,10 +131,11 @@ void ProxyReader::serve(Socket connection, Endpoint client) {
   try {
     on_connection_(std::move(connection), std::move(client));
   } catch (const std::exception& error) { // it costs this connection, and nothing else of the loop
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"error", error.what()}};
+    });
   } catch (...) {
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served", {});
+    log_event(LogLevel::error, "connection_failed", "a connection could not be served");
   }
 }
 
@@ -145,8 +147,9 @@ void ProxyReader::count_refused() {
 
 void ProxyReader::refuse(const Endpoint& peer, std::string_view reason, LogLevel level) {
   count_refused();
-  log_event(level, "proxy_header_refused", "a connection without a good PROXY header is closed",
-            {{"peer", to_string(peer)}, {"reason", std::string{reason}}});
+  tell(level, "proxy_header_refused", "a connection without a good PROXY header is closed", [&] {
+    return LogFields{{"peer", to_string(peer)}, {"reason", std::string{reason}}};
+  });
 }
 
 void ProxyReader::drop(Pending& pending) {

@@ -3,7 +3,7 @@
 // stream_close.cpp: how a stream closes.
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <algorithm>
 #include <array>
@@ -128,12 +128,14 @@ void StreamCore::fail(const IoResult& result, const char* what) {
     return;
   }
   if (reason == CloseReason::tls_failed) // that the peer has left is its own affair
-    log_event(result.status == IoResult::Status::end ? LogLevel::debug : LogLevel::warning, "tls_failed",
-              "a stream closes since TLS failed",
-              {{"peer", peer_text()}, {"call", what}, {"error", code.message()}});
+    tell(result.status == IoResult::Status::end ? LogLevel::debug : LogLevel::warning, "tls_failed",
+         "a stream closes since TLS failed", [&] {
+           return LogFields{{"peer", peer_text()}, {"call", what}, {"error", code.message()}};
+         });
   if (reason == CloseReason::transport_error)
-    log_event(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error",
-              {{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}});
+    tell(LogLevel::warning, "stream_failed", "a stream closes after an unexpected error", [&] {
+      return LogFields{{"peer", to_string(peer_endpoint())}, {"call", what}, {"error", code.message()}};
+    });
   shut(reason, code);
 }
 

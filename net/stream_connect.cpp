@@ -3,7 +3,7 @@
 // stream_connect.cpp: how a stream connects, and how one waits for its events.
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <cerrno>
 #include <iterator>
@@ -142,8 +142,9 @@ void StreamCore::link_timed_out(CloseReason reason) {
 
 void StreamCore::give_up_link(CloseReason reason) {
   if (reason == CloseReason::tls_failed)
-    log_event(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
-              {{"peer", peer_text()}});
+    tell(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long", [&] {
+      return LogFields{{"peer", peer_text()}};
+    });
   close(reason, std::make_error_code(std::errc::timed_out));
 }
 
@@ -161,9 +162,10 @@ std::optional<StreamError> StreamCore::start_tls(const StartTLS& request) {
   if (link_ != LinkState::connected || reader_ != nullptr || writes || read_ended_ || transport_->tls_info())
     return failure(StreamErrc::not_idle);
   if (!unread_.empty()) {
-    log_event(LogLevel::warning, "starttls_injection",
-              "a stream closes since bytes were unread when TLS began",
-              {{"peer", to_string(peer_endpoint())}, {"unread", std::to_string(unread_.size())}});
+    tell(LogLevel::warning, "starttls_injection", "a stream closes since bytes were unread when TLS began",
+         [&] {
+           return LogFields{{"peer", to_string(peer_endpoint())}, {"unread", std::to_string(unread_.size())}};
+         });
     unread_.drop(unread_.size()); // nobody may take them for bytes of TLS
     handshaken_ = false;
     shut(CloseReason::tls_failed, StreamErrc::unread_plaintext);

@@ -2,7 +2,7 @@
 //
 // stream_memory.cpp: what a stream has of a memory budget, and what it does when that is passed.
 #include "net/stream_core.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <algorithm>
 #include <new>
@@ -77,12 +77,13 @@ void StreamCore::check_memory() {
 
 /// The stream gives back what it holds.
 void StreamCore::close_for_memory() {
-  log_event(LogLevel::warning, "memory_budget",
-            "a stream closes: it held the most while the memory budget was passed",
-            {{"peer", to_string(peer_endpoint())},
-             {"held", std::to_string(memory_->share.size())},
-             {"used", std::to_string(memory_->share.budget().used())},
-             {"limit", std::to_string(memory_->share.budget().limit())}});
+  tell(LogLevel::warning, "memory_budget",
+       "a stream closes: it held the most while the memory budget was passed", [&] {
+         return LogFields{{"peer", to_string(peer_endpoint())},
+                          {"held", std::to_string(memory_->share.size())},
+                          {"used", std::to_string(memory_->share.budget().used())},
+                          {"limit", std::to_string(memory_->share.budget().limit())}};
+       });
   memory_->share.count_close();
   ReadCompletion* reader = reader_;
   leave_read();

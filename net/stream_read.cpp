@@ -3,7 +3,7 @@
 // stream_read.cpp: how a stream reads.
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -198,10 +198,11 @@ bool StreamCore::may_receive() noexcept {
 std::optional<Result<Bytes>> StreamCore::pass_limit(StreamErrc limit) {
   if (match_.limit_policy() == LimitPolicy::keep)
     return failure(limit);
-  log_event(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes",
-            {{"peer", to_string(peer_endpoint())},
-             {"limit", to_string(limit)},
-             {"unread", std::to_string(unread_.size())}});
+  tell(LogLevel::info, "unsatisfiable_read", "a read passed its limit; its stream closes", [&] {
+    return LogFields{{"peer", to_string(peer_endpoint())},
+                     {"limit", to_string(limit)},
+                     {"unread", std::to_string(unread_.size())}};
+  });
   shut(CloseReason::limit, limit);
   return error();
 }
@@ -245,6 +246,7 @@ void StreamCore::receive() {
   const std::size_t wanted =
       std::min(options_->read_chunk_size, options_->max_buffer_size + 1 - unread_.size());
   try {
+    MemoryReserve::require_half(); // else those who send would take what others free
     const IoResult result = transport_->read_from_fd(unread_.prepare(wanted), wanted);
     if (result.status == IoResult::Status::done)
       unread_.commit(result.size);

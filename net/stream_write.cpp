@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // stream_write.cpp: how a stream writes.
+#include "net/memory_reserve.hpp"
 #include "net/stream_core.hpp"
 #include "net/stream_share.hpp"
 
@@ -129,6 +130,7 @@ bool StreamCore::answer_early(std::uint64_t end) noexcept {
 }
 
 void StreamCore::await_write(std::uint64_t end, Timeout timeout, WriteCompletion& completion) {
+  const ReserveUse use; // the write is queued already
   // Answered writers at the front make room before the vector grows, as in WriteQueue::append.
   if (writers_.size() == writers_.capacity() && first_writer_ > writers_.size() / 2) {
     writers_.erase(writers_.begin(), writers_.begin() + static_cast<std::ptrdiff_t>(first_writer_));

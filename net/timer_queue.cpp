@@ -3,6 +3,8 @@
 // timer_queue.cpp
 #include "net/timer_queue.hpp"
 
+#include "net/memory_reserve.hpp"
+
 #include <algorithm>
 
 namespace squall {
@@ -20,6 +22,7 @@ bool TimerQueue::before(const Timer& a, const Timer& b) noexcept {
 }
 
 void TimerQueue::add(EventLoop& loop, Timer& timer, TimePoint when) {
+  const ReserveUse use; // of what is put off and must come
   heap_.push_back(&timer);
   timer.loop_ = &loop;
   timer.when_ = when;
@@ -74,6 +77,7 @@ void TimerQueue::run_due(TimePoint now) {
 }
 
 void TimerQueue::collect_due(TimePoint now) {
+  const ReserveUse use;
   while (!heap_.empty() && heap_.front()->when_ <= now) {
     Timer* timer = heap_.front();
     due_.push_back(timer);

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <cctype>
 #include <limits>
+#include <new>
 #include <optional>
 
 namespace squall {
@@ -384,7 +385,8 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
     SSL_CTX_set_session_cache_mode(&ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
     if (options.session_cache_size > 0) {
       state.sessions = std::make_unique<TLSSessions>(options.session_cache_size);
-      SSL_CTX_set_app_data(&ctx, state.sessions.get());
+      if (SSL_CTX_set_app_data(&ctx, state.sessions.get()) != 1)
+        throw std::bad_alloc{};
       SSL_CTX_sess_set_new_cb(&ctx, &keep_session);
     }
     return;
@@ -394,7 +396,8 @@ void use_resumption(SSL_CTX& ctx, TLSContextState& state) {
   // Also where there are no tickets: OpenSSL asks the context that a connection began with, which hands on to that of its
   // name.
   state.ticket_keys = std::make_unique<TLSTicketKeys>(options.session_lifetime);
-  SSL_CTX_set_app_data(&ctx, state.ticket_keys.get());
+  if (SSL_CTX_set_app_data(&ctx, state.ticket_keys.get()) != 1)
+    throw std::bad_alloc{};
   SSL_CTX_set_tlsext_ticket_key_evp_cb(&ctx, &TLSTicketKeys::use);
   const bool cache = resumes && options.session_cache_size > 0;
   if (!tickets) {

@@ -8,6 +8,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include <new>
+
 namespace squall {
 
 namespace {
@@ -59,7 +61,9 @@ std::size_t order_size(std::string_view text) noexcept {
 /// As RFC 2253 has it; OpenSSL escapes the first set of control characters by itself.
 std::string name_of(const X509_NAME* name) {
   const BioPtr bio = make_memory();
-  X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253 & ~static_cast<unsigned long>(ASN1_STRFLGS_ESC_MSB));
+  if (X509_NAME_print_ex(bio.get(), name, 0,
+                         XN_FLAG_RFC2253 & ~static_cast<unsigned long>(ASN1_STRFLGS_ESC_MSB)) < 0)
+    throw std::bad_alloc{};
   constexpr std::string_view digits = "0123456789ABCDEF";
   std::string result;
   std::size_t order = 0; // bytes that are left of one
@@ -136,7 +140,8 @@ PeerCertificate describe(X509* certificate) {
   result.issuer = name_of(X509_get_issuer_name(certificate));
   read_alternative_names(certificate, result);
   const BioPtr bio = make_memory();
-  PEM_write_bio_X509(bio.get(), certificate);
+  if (PEM_write_bio_X509(bio.get(), certificate) != 1)
+    throw std::bad_alloc{};
   result.pem = text_of(*bio);
   return result;
 }

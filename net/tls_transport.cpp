@@ -294,7 +294,7 @@ void TLSTransport::offer_session() noexcept {
     const SessionPtr session = state().sessions->take(server_);
     if (session != nullptr)
       static_cast<void>(SSL_set_session(ssl_.get(), session.get())); // without it the handshake is a full one
-    SSL_set_app_data(ssl_.get(), &server_);
+    static_cast<void>(SSL_set_app_data(ssl_.get(), &server_));       // without it no session is kept
   } catch (const std::bad_alloc&) {
   }
 }
@@ -317,9 +317,10 @@ TLSTransport::TLSTransport(Socket socket, SocketOrigin origin, const TLSContext&
   ERR_clear_error();
   ssl_.reset(SSL_new(state().ctx.get()));
   BIO* bio = ssl_ != nullptr ? BIO_new(bio_method()) : nullptr;
-  if (bio == nullptr)
+  if (bio == nullptr || BIO_set_app_data(bio, this) != 1) {
+    BIO_free(bio);
     throw std::bad_alloc{};
-  BIO_set_app_data(bio, this);
+  }
   SSL_set_bio(ssl_.get(), bio, bio); // which owns it
   if (context.side() == TLSSide::server)
     SSL_set_accept_state(ssl_.get());
@@ -366,14 +367,20 @@ void TLSTransport::clear_errors() noexcept {
     ERR_clear_error();
 }
 
-/// What TLS itself says in this thread's error queue, or what lies below it; the queue is empty then.
+/// What TLS itself says in this thread's error queue, or what lies below it; the queue is empty then. That memory ran out
+/// comes before what followed from it.
 unsigned long take_error() noexcept {
   const unsigned long first = ERR_peek_error();
-  unsigned long code = first;
-  while (code != 0 && ERR_GET_LIB(code) != ERR_LIB_SSL)
-    code = ERR_get_error();
-  ERR_clear_error();
-  return code != 0 ? code : first;
+  unsigned long found = 0;
+  while (const unsigned long code = ERR_get_error()) {
+    if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE) {
+      ERR_clear_error();
+      return code;
+    }
+    if (found == 0 && ERR_GET_LIB(code) == ERR_LIB_SSL)
+      found = code;
+  }
+  return found != 0 ? found : first;
 }
 
 /// What a call that did not do its work says.
@@ -403,6 +410,8 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
   refused_ = doing == Doing::handshake;
   const int error = std::exchange(error_, 0);
   unsigned long code = take_error();
+  if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
+    return IoResult::failure(ENOMEM);
   // What TLS refused, or was cut, is told to the peer by an alert, which may meet a reset: that is not why it failed.
   const bool refused = doing != Doing::writing && ERR_GET_LIB(code) == ERR_LIB_SSL;
   if (error != 0 && !refused)
