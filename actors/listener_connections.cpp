@@ -136,9 +136,8 @@ void Listener::check_drain() {
     for (const auto& entry : ending_)
       if (entry->proxy)
         entry->proxy->close_pending("the time of draining is over");
-  // At the deadline a handler that cannot be killed, since it keeps a worker busy, is not waited for.
-  const bool nothing_left =
-      over ? state_->descriptors == 0 : state_->places == 0 && rejecting_.use_count() == 1;
+  // At the deadline a handler that does not notice that it is killed, since it keeps a worker busy, is not waited for.
+  const bool nothing_left = over ? state_->all_cut() : state_->places == 0 && rejecting_.use_count() == 1;
   if (state_->open == 0 && awaiting_header() == 0 && nothing_left) {
     drain_timer_.cancel();
     state_->draining = false;

@@ -124,6 +124,13 @@ void ListenerState::cut_left(const EventLoop& loop) {
     place->cut();
 }
 
+bool ListenerState::all_cut() {
+  bool all = descriptors == 0;
+  const std::lock_guard lock{left_mutex_};
+  left_.for_each([&](const Place& place) { all = all && place.cut_; });
+  return all;
+}
+
 bool ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {
   const std::lock_guard lock{networks_mutex_};
   std::uint64_t& count = networks_[network];

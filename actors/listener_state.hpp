@@ -53,6 +53,8 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
   /// Cuts what the connections of `loop` have left: descriptors, and handlers as far as they can be killed. A closed stream that
   /// has sent everything, and waits for its peer's end only, does not count as cut. On its thread.
   void cut_left(const EventLoop& loop);
+  /// Nothing is left that cut_left has not dealt with.
+  [[nodiscard]] bool all_cut();
 
 private:
   bool count_in(const ClientNetwork& network, std::uint64_t most);

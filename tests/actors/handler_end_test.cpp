@@ -43,10 +43,13 @@ protected:
     EXPECT_EQ(client.receive_line(), "hello\n");
     return client;
   }
-  void expect_ordinary(const LogRecorder& log, const std::string& peer, std::string_view reason) {
+  void expect_no_failure(const LogRecorder& log) {
     wait_for_quiet();
     EXPECT_EQ(info().failed_count, 0U);
     EXPECT_EQ(log.count("handler_failed"), 0U);
+  }
+  void expect_ordinary(const LogRecorder& log, const std::string& peer, std::string_view reason) {
+    expect_no_failure(log);
     const auto events = log.events("connection_ended");
     ASSERT_EQ(events.size(), 1U);
     EXPECT_EQ(events[0].level, LogLevel::info);
@@ -64,27 +67,34 @@ protected:
   }
 };
 
-TEST_F(HandlerEndTest, AClientThatLeavesIsNoFailureOfItsHandlerWithOrWithoutHalfClose) {
-  for (const StreamOptions& options : {half_close(), short_linger()})
-    for (const Handler& handler :
-         {Handler{echo}, actor(HandlerPlacement::connection_loop), actor(HandlerPlacement::worker_pool)}) {
-      const LogRecorder log;
-      Client client = served(listen(handler, options));
-      const std::string peer = client.address();
-      client.close();
-      expect_ordinary(log, peer, to_string(CloseReason::peer_closed));
-    }
-}
-
-TEST_F(HandlerEndTest, AClientThatResetsIsNoFailureOfItsHandler) {
+TEST_F(HandlerEndTest, AClientThatLeavesIsNoFailureOfItsHandler) {
   for (const Handler& handler :
        {Handler{echo}, actor(HandlerPlacement::connection_loop), actor(HandlerPlacement::worker_pool)}) {
     const LogRecorder log;
     Client client = served(listen(handler, half_close()));
     const std::string peer = client.address();
-    client.reset();
-    expect_ordinary(log, peer, to_string(CloseReason::reset));
+    client.close();
+    expect_ordinary(log, peer, to_string(CloseReason::peer_closed));
   }
+}
+
+/// The stream actor then ends before an actor does.
+TEST_F(HandlerEndTest, AClientWhoseStreamClosesWithItIsNoFailureOfItsHandler) {
+  for (const bool reset : {false, true})
+    for (const Handler& handler :
+         {Handler{echo}, actor(HandlerPlacement::connection_loop), actor(HandlerPlacement::worker_pool)}) {
+      const LogRecorder log;
+      Client client = served(listen(handler, reset ? half_close() : short_linger()));
+      const std::string peer = client.address();
+      if (reset)
+        client.reset();
+      else
+        client.close();
+      if (handler.coroutine() != nullptr)
+        expect_ordinary(log, peer, to_string(reset ? CloseReason::reset : CloseReason::peer_closed));
+      else
+        expect_no_failure(log);
+    }
 }
 
 TEST_F(HandlerEndTest, AReadThatIsOverBeforeTheClientSpeaksIsNoFailure) {
