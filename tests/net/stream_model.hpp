@@ -447,7 +447,8 @@ private:
     case CloseReason::reset:
       return side.peer->closed();
     case CloseReason::tls_truncated: // the peer dropped bytes, and says so by leaving close_notify out
-      return side.peer->may_lose(now);
+      return side.peer->may_lose(now) ||
+             (side.peer->closed() && side.peer->acked < side.peer->written.size());
     case CloseReason::limit:
       return side.limit_passed;
     case CloseReason::timed_out:
