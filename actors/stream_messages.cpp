@@ -83,6 +83,8 @@ std::optional<StreamError> stream_error(const caf::error& error) {
 }
 
 std::optional<StreamClosedError> stream_closed(const caf::error& error) {
+  if (error == caf::exit_reason::remote_link_unreachable)
+    return StreamClosedError{StreamError{StreamErrc::closed, CloseReason::node_lost, {}}};
   const auto found = stream_error(error);
   if (!found || found->code != StreamErrc::closed)
     return std::nullopt;

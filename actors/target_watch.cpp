@@ -52,6 +52,8 @@ TargetWatch::~TargetWatch() = default;
 
 void TargetWatch::add(const std::shared_ptr<LoopUnit>& unit, const caf::strong_actor_ptr& target,
                       Dependent& dependent) {
+  if (dynamic_cast<LoopActor*>(target->get()) != nullptr)
+    return; // it answers each request itself, also after its end, and says why
   auto& found = targets_[target.get()];
   const bool fresh = found == nullptr;
   if (fresh) {

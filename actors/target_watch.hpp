@@ -46,7 +46,7 @@ public:
   TargetWatch& operator=(const TargetWatch&) = delete;
   ~TargetWatch();
 
-  /// `dependent` waits from now on, until remove(); once. `unit` is the loop's. @throws std::bad_alloc
+  /// `dependent` waits from now on, until remove(); once. Not for a LoopActor, which answers whatever comes. `unit` is the loop's. @throws std::bad_alloc
   void add(const std::shared_ptr<LoopUnit>& unit, const caf::strong_actor_ptr& target, Dependent& dependent);
   /// Does nothing when it does not wait.
   void remove(Dependent& dependent) noexcept;

@@ -80,6 +80,8 @@ const char* to_string(CloseReason reason) noexcept {
     return "ended without close_notify";
   case CloseReason::draining:
     return "its listener drains";
+  case CloseReason::node_lost:
+    return "the way to its node is lost";
   }
   return "unknown reason";
 }

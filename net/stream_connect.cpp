@@ -142,9 +142,10 @@ void StreamCore::link_timed_out(CloseReason reason) {
 
 void StreamCore::give_up_link(CloseReason reason) {
   if (reason == CloseReason::tls_failed)
-    tell(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long", [&] {
-      return LogFields{{"peer", peer_text()}};
-    });
+    tell(LogLevel::info, "tls_handshake_timed_out", "a stream closes since its handshake takes too long",
+         [&] {
+           return LogFields{{"peer", peer_text()}};
+         });
   close(reason, std::make_error_code(std::errc::timed_out));
 }
 

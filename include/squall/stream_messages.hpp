@@ -347,7 +347,8 @@ enum class ListenerErrc : std::uint8_t {
 [[nodiscard]] std::optional<StreamError> stream_error(const caf::error& error);
 
 /// The StreamClosedError in `error`, when it is one: of a request that a stream actor answered so, and of the
-/// reason in a caf::down_msg from it.
+/// reason in a caf::down_msg from it. A stream actor on a node that is lost ends with CloseReason::node_lost
+/// (caf::exit_reason::remote_link_unreachable).
 [[nodiscard]] std::optional<StreamClosedError> stream_closed(const caf::error& error);
 
 /// `error` as text, with the sentence of a StreamError or a ListenerErrc.

@@ -121,7 +121,8 @@ TEST_F(Messages, WhatListenersAreToldTravels) {
   EXPECT_EQ(travel(Pause{}), Pause{});
   EXPECT_EQ(travel(Resume{}), Resume{});
   EXPECT_EQ(travel(Connections{}), Connections{});
-  for (const Duration deadline : std::initializer_list<Duration>{Duration::zero(), Duration{std::chrono::hours{24}}, Duration{-1}})
+  for (const Duration deadline :
+       std::initializer_list<Duration>{Duration::zero(), Duration{std::chrono::hours{24}}, Duration{-1}})
     EXPECT_EQ(travel(Drain{deadline}), Drain{deadline});
   for (const bool abort : {false, true})
     EXPECT_EQ(travel(CloseConnection{std::uint64_t{1} << 63, abort}),

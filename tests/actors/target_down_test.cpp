@@ -36,7 +36,8 @@ protected:
   Endpoint listen_for(const caf::actor& target) {
     return listen([target](IOStream stream, Endpoint) -> Task<> {
       const auto result = co_await request<int>(target, caf::infinite, 1).as_result();
-      co_await stream.write((result ? std::to_string(*result) : error_text(result.error())) + "\n");
+      const std::string outcome = result ? std::to_string(*result) : error_text(result.error());
+      co_await stream.write(outcome + "\n");
     });
   }
 
@@ -117,7 +118,7 @@ TEST_F(TargetDown, SendChunksThatWaitsForItsPeerEndsWithItsReceiver) {
 }
 
 /// What CAF has for an actor on another node, which it ends when the node is lost.
-TEST_F(TargetDown, ALostNodeEndsItsRequests) {
+TEST_F(TargetDown, ALostNodeEndsItsRequestsAndIsAReasonOfItsOwn) {
   const caf::actor forward = system_.spawn([](caf::event_based_actor* self) -> caf::behavior {
     self->set_default_handler(caf::drop);
     return {[](int) {}};
@@ -128,9 +129,16 @@ TEST_F(TargetDown, ALostNodeEndsItsRequests) {
   const Endpoint server = listen_for(remote);
   Client client{server};
   wait_until([&] { return info().connection_count == 1; });
+  self()->monitor(remote);
   static_cast<caf::actor_proxy*>(caf::actor_cast<caf::abstract_actor*>(remote))
       ->kill_proxy(nullptr, caf::make_error(caf::exit_reason::remote_link_unreachable));
   EXPECT_EQ(client.receive_line(), "request_receiver_down\n");
+  caf::error reason;
+  self()->receive([&](const caf::down_msg& down) { reason = down.reason; },
+                  caf::after(test_deadline) >> [] {});
+  const auto closed = stream_closed(reason);
+  ASSERT_TRUE(closed);
+  EXPECT_EQ(closed->reason(), CloseReason::node_lost);
   self()->send_exit(forward, caf::exit_reason::kill);
 }
 

@@ -111,7 +111,6 @@ TEST_F(UserCode, ACoroutineGoesOnWhenTheHandlerThatClosesItsStreamIsDone) {
   StreamActor waiting;
   Client reader{listen([&](IOStream stream, Endpoint) -> Task<> {
     waiting = co_await current_stream_actor();
-    stream.set_close_callback([&] { hear(); });
     ready = true;
     EXPECT_THROW(co_await stream.read_until("\n"), CancelledError);
     hear();
@@ -127,7 +126,7 @@ TEST_F(UserCode, ACoroutineGoesOnWhenTheHandlerThatClosesItsStreamIsDone) {
   });
   Client client = connect_to(server);
   client.send("go\n");
-  EXPECT_TRUE(wait_for_heard(3));
+  EXPECT_TRUE(wait_for_heard(2));
   self()->send_exit(keep, caf::exit_reason::kill);
   client.close();
   waiting = nullptr;
@@ -139,7 +138,6 @@ TEST_F(UserCode, ACoroutineGoesOnWhenTheOneThatCancelsClosesOrAbortsItsStreamIsD
   const Endpoint server = listen([&](IOStream stream, Endpoint) -> Task<> {
     if (others.size() < 3) {
       others.push_back(stream);
-      stream.set_close_callback([&] { hear(); });
       ++waiting;
       EXPECT_THROW(co_await stream.read_until("\n"), StreamException);
       hear();
@@ -160,7 +158,7 @@ TEST_F(UserCode, ACoroutineGoesOnWhenTheOneThatCancelsClosesOrAbortsItsStreamIsD
   }
   Client last{server};
   last.send("go\n");
-  EXPECT_TRUE(wait_for_heard(6));
+  EXPECT_TRUE(wait_for_heard(3));
   EXPECT_TRUE(last.at_end());
 }
 

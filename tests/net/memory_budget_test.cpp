@@ -159,6 +159,7 @@ TEST_P(MemoryBudgetTest, CountsWhatIsUnread) {
   EXPECT_EQ(budget->used(), 3 * step);
   stream().cancel_read();
   EXPECT_EQ(budget->used(), 3 * step) << "unread";
+  await(read);
   TestRead first{stream(), ReadBytes{1}};
   await(first);
   EXPECT_EQ(budget->used(), 3 * step) << "with the page in which the byte lies";

@@ -107,7 +107,7 @@ TEST_F(MemoryHeldTest, ForManyShortLinesOfWhichOneWasRead) {
   TestRead read{stream_, ReadBytes{lines.size() + 1}};
   before_ = memory_in_use();
   receive(lines, lines.size());
-  stream_.cancel_read();
+  stream_.forget_read(read);
   TestRead line{stream_, ReadUntil{"\n"}};
   ASSERT_TRUE(run_until(loop_, [&] { return line.succeeded(); }));
   EXPECT_GE(budget_->used(), 40 * kib);
@@ -125,7 +125,7 @@ TEST_F(MemoryHeldTest, ForOneLineOfManyThatIsKept) {
   for (std::size_t round = 0; round < rounds; ++round) {
     TestRead all{stream_, ReadBytes{lines.size() + 1}};
     receive(lines, lines.size());
-    stream_.cancel_read();
+    stream_.forget_read(all);
     for (std::size_t i = 0; i * 100 < lines.size(); ++i) {
       TestRead line{stream_, ReadUntil{"\n"}};
       ASSERT_TRUE(run_until(loop_, [&] { return line.succeeded(); }));
@@ -187,7 +187,7 @@ TEST_F(MemoryHeldTest, ForChunksOfWhichOneIsKept) {
   const std::string data = pattern(mib);
   before_ = memory_in_use();
   receive(data, data.size());
-  stream_.cancel_read();
+  stream_.forget_read(all);
   std::vector<Bytes> kept;
   std::size_t count = 0;
   while (stream_.unread_size() > 100 * kib) {
@@ -209,7 +209,7 @@ TEST_F(MemoryHeldTest, ForReadsIntoABuffer) {
   ASSERT_TRUE(run_until(loop_, [&] { return stream_.bytes_received() == 1 + data.size(); }));
   EXPECT_EQ(budget_->used(), 0U) << "the buffer is the caller's";
   expect_fair();
-  stream_.cancel_read();
+  stream_.forget_read(read);
   EXPECT_EQ(stream_.unread_size(), mib / 2);
   EXPECT_GE(budget_->used(), mib / 2);
   expect_fair();

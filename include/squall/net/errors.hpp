@@ -56,6 +56,7 @@ enum class CloseReason : std::uint8_t {
   tls_failed = 11,     ///< TLS failed: the handshake, the peer's certificate, or a record
   tls_truncated = 12,  ///< the connection ended without the close_notify of TLS: data may be cut
   draining = 13,       ///< its listener drains, and it was idle, or the time for that was over
+  node_lost = 14,      ///< of a stream actor on another node: the way there is lost
 };
 
 [[nodiscard]] const char* to_string(StreamErrc code) noexcept;

@@ -238,8 +238,8 @@ public:
   /// Forgets the pending read of `completion`, if there is one: every byte stays unread, the stream is idle.
   void forget_read(ReadCompletion& completion) noexcept;
 
-  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream
-  /// is idle.
+  /// Ends the pending read, if there is one, with StreamErrc::cancelled: every byte stays unread, the stream is
+  /// idle when this returns. Who reads hears of it from the loop. @throws std::bad_alloc; the read goes on
   void cancel_read();
 
   /// Queues a write; always answers by calling `completion` once, never from inside this call, unless the
