@@ -336,10 +336,10 @@ void LoopActor::handle_request(caf::mailbox_element& message) noexcept {
     Reply reply{message}; // it is empty where the message was answered, or its own Reply has given up
     try {
       const caf::error error = to_error(std::current_exception());
-      reply.deliver(*this, error);
       tell(LogLevel::error, "message_failed", "an actor could not handle a message", [&] {
         return LogFields{{"actor", name()}, {"error", error_text(error)}};
       });
+      reply.deliver(*this, error);
     } catch (...) { // no memory: the destructor is the last that tries
     }
   }

@@ -147,6 +147,8 @@ TEST(EventLoopDefer, RunsThePhasesOfATurnInTheirOrder) {
   }};
   loop.watch(ours.fd(), watcher);
   loop.run_once();
+  EXPECT_EQ(order, "ready posted ") << "a timer is due in a turn that begins at its time or later";
+  loop.run_once();
   loop.unwatch(ours.fd(), watcher);
   EXPECT_EQ(order, "ready posted timer deferred end ");
 }
