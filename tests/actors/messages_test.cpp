@@ -103,9 +103,11 @@ TEST_F(Messages, EndpointsAndInfosTravel) {
   ListenerInfo with_memory;
   with_memory.memory_budget = std::uint64_t{1} << 40;
   with_memory.memory_used = 4;
+  with_memory.place_count = 5;
   with_memory = travel(with_memory);
   EXPECT_EQ(with_memory.memory_budget, std::uint64_t{1} << 40);
   EXPECT_EQ(with_memory.memory_used, 4U);
+  EXPECT_EQ(with_memory.place_count, 5U);
 }
 
 TEST_F(Messages, ListenTravels) {
@@ -121,7 +123,8 @@ TEST_F(Messages, WhatListenersAreToldTravels) {
   EXPECT_EQ(travel(Pause{}), Pause{});
   EXPECT_EQ(travel(Resume{}), Resume{});
   EXPECT_EQ(travel(Connections{}), Connections{});
-  for (const Duration deadline : std::initializer_list<Duration>{Duration::zero(), Duration{std::chrono::hours{24}}, Duration{-1}})
+  for (const Duration deadline :
+       std::initializer_list<Duration>{Duration::zero(), Duration{std::chrono::hours{24}}, Duration{-1}})
     EXPECT_EQ(travel(Drain{deadline}), Drain{deadline});
   for (const bool abort : {false, true})
     EXPECT_EQ(travel(CloseConnection{std::uint64_t{1} << 63, abort}),
