@@ -313,7 +313,6 @@ struct Listening {
 struct ListenerInfo {
   std::vector<Endpoint> endpoints;    ///< that are listened on now
   std::uint64_t connection_count = 0; ///< open now
-  std::uint64_t place_count = 0;      ///< what counts for max_connections now: see there
   std::uint64_t accepted_count = 0;   ///< ever accepted
   std::uint64_t failed_count = 0;     ///< handlers that threw, could not start or died of an error
   std::uint64_t refused_count = 0;    ///< closed before they had a handler: without a good PROXY header
@@ -325,6 +324,7 @@ struct ListenerInfo {
   std::uint64_t memory_budget = 0; ///< bytes; 0: there is none
   std::uint64_t memory_used = 0;   ///< bytes of it, by all streams that share it
   ListenerLimits limits = {};
+  std::uint64_t place_count = 0; ///< what counts for max_connections now: see there
 };
 
 // -- errors
@@ -682,9 +682,9 @@ typename Inspector::result_type inspect(Inspector& f, Listening& x) {
 }
 template <class Inspector>
 typename Inspector::result_type inspect(Inspector& f, ListenerInfo& x) {
-  return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.place_count,
-           x.accepted_count, x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused,
-           x.draining, x.memory_budget, x.memory_used, x.limits);
+  return f(caf::meta::type_name("squall::ListenerInfo"), x.endpoints, x.connection_count, x.accepted_count,
+           x.failed_count, x.refused_count, x.rejected_count, x.pause_count, x.paused, x.draining,
+           x.memory_budget, x.memory_used, x.limits, x.place_count);
 }
 
 } // namespace squall

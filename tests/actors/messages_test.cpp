@@ -104,9 +104,11 @@ TEST_F(Messages, EndpointsAndInfosTravel) {
   ListenerInfo with_memory;
   with_memory.memory_budget = std::uint64_t{1} << 40;
   with_memory.memory_used = 4;
+  with_memory.place_count = 5;
   with_memory = travel(with_memory);
   EXPECT_EQ(with_memory.memory_budget, std::uint64_t{1} << 40);
   EXPECT_EQ(with_memory.memory_used, 4U);
+  EXPECT_EQ(with_memory.place_count, 5U);
 }
 
 TEST_F(Messages, ListenTravels) {
