@@ -192,6 +192,7 @@ TEST_P(LingerTest, AGuestStaysAsLongAsTheDescriptor) {
   EXPECT_TRUE(DescriptorGuest::has_descriptor(stream()));
   receive_all();
   EXPECT_EQ(peer().received, written);
+  peer().end();
   EXPECT_TRUE(run_until([&] { return closed; }));
   EXPECT_TRUE(watched.expired());
   bool never = false;
