@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 #
-# hardened.py: a program that is built with SQUALL_HARDEN has what that promises (docs/servers.md); told by readelf.
+# hardened.py: a program that is built with SQUALL_HARDEN has what that promises (SECURITY.md); told by readelf and objdump.
 # hardened.py EXAMPLES_DIR
 import platform
 import re
