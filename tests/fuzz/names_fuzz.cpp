@@ -18,7 +18,7 @@ namespace {
 
 /// An address as bits; empty where the text is none.
 std::string bits_of(const std::string& text) {
-  for (const auto [family, size] : {std::pair{AF_INET, std::size_t{4}}, std::pair{AF_INET6, std::size_t{16}}}) {
+  for (const auto& [family, size] : {std::pair{AF_INET, std::size_t{4}}, std::pair{AF_INET6, std::size_t{16}}}) {
     std::array<unsigned char, 16> bytes{};
     if (text.find('\0') != text.npos || inet_pton(family, text.c_str(), bytes.data()) != 1)
       continue;
