@@ -9,12 +9,15 @@
 #include "net/log_output.hpp"
 #include <squall/net/log.hpp>
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdio>
-#include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <unistd.h>
 
@@ -53,15 +56,17 @@ struct LogState {
   bool busy = false;                   ///< a thread hands events to the sink
   const LogSink* running = nullptr;    ///< a sink of the user's that is being called
   std::condition_variable returned;    ///< `running` has changed
-  std::deque<KeptEvent> waiting;
+  std::list<KeptEvent> waiting; ///< not a deque, which allocates when it is made
   std::uint64_t dropped = 0; ///< events that nobody got, and of which nobody was told
 
   LineOutput output{STDERR_FILENO}; ///< the busy thread's
 };
 
-/// Never destroyed: destructors of static objects may log.
-LogState& log_state() {
-  static LogState* const state = new LogState;
+/// Never destroyed: destructors of static objects may log. In static storage, so that the first event of a program may be
+/// that it has no memory.
+LogState& log_state() noexcept {
+  alignas(LogState) static std::array<std::byte, sizeof(LogState)> storage;
+  static LogState* const state = new (storage.data()) LogState;
   return *state;
 }
 

@@ -71,9 +71,9 @@ TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tou
 
 TEST_P(AllocationFailure, OfAListOfConnectionsIsTold) { expect_sound(tour<Inspection>(), 10); }
 
-TEST_P(AllocationFailure, DoesNotHoldUpADrain) { expect_sound(tour<Draining>(1s), 5); }
+TEST_P(AllocationFailure, DoesNotHoldUpADrain) { expect_sound(tour<Draining>(1s, Clients::leave), 5); }
 
-TEST_P(AllocationFailure, DoesNotHoldUpADrainWithoutTime) { expect_sound(tour<Draining>(0s), 5); }
+TEST_P(AllocationFailure, DoesNotHoldUpADrainWithoutTime) { expect_sound(tour<Draining>(0s, Clients::stay), 5); }
 
 TEST_P(AllocationFailure, DoesNotHoldUpTheEndOfCoroutines) { expect_sound(tour<End>(Form::coroutine), 3); }
 

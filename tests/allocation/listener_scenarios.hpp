@@ -6,6 +6,7 @@
 #include "tests/allocation/scenarios.hpp"
 
 #include <array>
+#include <thread>
 
 namespace squall::allocation_tests {
 
@@ -130,11 +131,15 @@ private:
   Baseline baseline_;
 };
 
+/// What clients do whose server ends their connections.
+enum class Clients : unsigned char { leave, stay };
+
 /// Two idle connections, on two loops, are drained.
 class Draining final : public Scenario {
 public:
-  explicit Draining(Duration deadline)
-      : deadline_{deadline}, address_{server_.listen(echo_in(Form::pinned_actor))}, baseline_{server_} {}
+  Draining(Duration deadline, Clients how)
+      : deadline_{deadline}, how_{how}, address_{server_.listen(echo_in(Form::pinned_actor))}, baseline_{
+                                                                                                   server_} {}
 
   void prepare() override {
     for (Client& client : clients_)
@@ -142,6 +147,9 @@ public:
   }
 
   void run() override {
+    std::jthread leaving;
+    if (how_ == Clients::leave)
+      leaving = std::jthread{[this](const std::stop_token& stop) { leave_when_ended(stop); }};
     if (lost(server_.ask<Drained>(Drain{deadline_})))
       complain("a drain waits for ever");
   }
@@ -151,7 +159,7 @@ public:
     if (!drained)
       complain("a drain fails with memory: " + error_text(drained.error));
     for (Client& client : clients_) {
-      if (!ends(client))
+      if (client.fd() >= 0 && !ends(client))
         complain("a client that was drained waits for ever");
       client.close();
     }
@@ -164,7 +172,20 @@ public:
   }
 
 private:
+  /// Each client goes when its server has ended the connection: the server waits for that until its deadline.
+  void leave_when_ended(const std::stop_token& stop) {
+    for (std::size_t left = clients_.size(); left > 0 && !stop.stop_requested();)
+      for (Client& client : clients_) {
+        pollfd ready{client.fd(), POLLIN, 0}; // of a client that has left: -1, which poll(2) skips
+        if (::poll(&ready, 1, 1) <= 0 || !ends(client))
+          continue;
+        client.close();
+        --left;
+      }
+  }
+
   Duration deadline_;
+  Clients how_;
   Server server_{2};
   Endpoint address_;
   std::array<Client, 2> clients_;
