@@ -19,6 +19,7 @@ constexpr std::size_t most_header_size = 16 + 65535;
 ProxyOptions checked(ProxyOptions options) {
   options.max_header_size = std::clamp(options.max_header_size, least_header_size, most_header_size);
   options.max_pending = std::max<std::size_t>(options.max_pending, 1);
+  options.timeout = std::min<std::chrono::milliseconds>(options.timeout, std::chrono::hours{24});
   return options;
 }
 
