@@ -218,7 +218,7 @@ TEST(EveryDurationOf, AKeepAliveKeepsToTheBoundsOfTheSystem) {
   EXPECT_EQ(option(fd, TCP_USER_TIMEOUT), 0);
 }
 
-TEST(EveryDurationOf, AProxyHeaderMayTakeForEver) {
+TEST(EveryDurationOf, AProxyHeaderMayTakeVeryLong) {
   for (const chrono::milliseconds time : {for_ever, 0ms, past}) {
     SCOPED_TRACE(time.count());
     ManualClock clock;
@@ -230,7 +230,7 @@ TEST(EveryDurationOf, AProxyHeaderMayTakeForEver) {
     int served = 0;
     ProxyReader reader{loop, options, [&](const Socket&, const Endpoint&) { ++served; }};
     reader.accept(std::move(ours), {"127.0.0.1", 1, AddressFamily::ipv4});
-    clock.advance(ten_years);
+    clock.advance(23h); // of the day that is the most
     run_turns(loop);
     EXPECT_EQ(reader.pending_count(), 1u);
     ASSERT_GT(::send(theirs.fd(), "PROXY UNKNOWN\r\n", 15, MSG_NOSIGNAL), 0);
