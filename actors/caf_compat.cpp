@@ -236,20 +236,21 @@ void LoopUnit::actor_gone() noexcept {
 
 void LoopUnit::end_actors() {
   ending_ = true;
-  const auto end_all = [this] {
-    const ReserveUse use;
-    while (LoopActor* actor = actors_.pop_front())
-      actor->quit(caf::exit_reason::user_shutdown);
-    kill_handlers();
-  };
-  for (;;) {             // again: a handler that still runs may make an actor
-    loop_.post(end_all); // inside the loop, as always: what runs there must not wait for it
+  for (;;) {               // again: a handler that still runs may make an actor
+    loop_.defer(end_all_); // inside the loop, as always: what runs there must not wait for it
     loop_.run_once();
     if (actor_count_.load(std::memory_order_acquire) == 0)
       break;
     loop_.run_once(std::chrono::seconds{1});
   }
   loop_.end(); // what the streams of these actors put off to a later turn
+}
+
+void LoopUnit::end_all() {
+  const ReserveUse use;
+  while (LoopActor* actor = actors_.pop_front())
+    actor->quit(caf::exit_reason::user_shutdown);
+  kill_handlers();
 }
 
 void LoopUnit::kill_handlers() {

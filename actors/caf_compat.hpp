@@ -130,11 +130,23 @@ private:
     std::vector<caf::resumable*> later_; ///< that have had their share of the turn, while the others run
   };
 
+  /// Ends the actors, inside the loop; queued without memory.
+  class Ending final : public LoopTask {
+  public:
+    explicit Ending(LoopUnit& unit) noexcept : unit_{unit} {}
+    void run_task() override { unit_.end_all(); }
+
+  private:
+    LoopUnit& unit_;
+  };
+
   static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
+  void end_all();
   void kill_handlers();
 
   EventLoop loop_;
   Home home_;
+  Ending end_all_{*this};
   TargetWatch targets_;
   int depth_ = 0;
   bool direct_ = false;
