@@ -56,8 +56,8 @@ struct LogState {
   bool busy = false;                   ///< a thread hands events to the sink
   const LogSink* running = nullptr;    ///< a sink of the user's that is being called
   std::condition_variable returned;    ///< `running` has changed
-  std::list<KeptEvent> waiting; ///< not a deque, which allocates when it is made
-  std::uint64_t dropped = 0; ///< events that nobody got, and of which nobody was told
+  std::list<KeptEvent> waiting;        ///< not a deque, which allocates when it is made
+  std::uint64_t dropped = 0;           ///< events that nobody got, and of which nobody was told
 
   LineOutput output{STDERR_FILENO}; ///< the busy thread's
 };

@@ -56,7 +56,8 @@ bool admits_in_pieces(std::string_view bytes, std::size_t piece) {
 
 void check(const std::string& bytes) {
   const bool admitted = admits_in_pieces(bytes, bytes.size() + 1);
-  require(admitted == !declares_too_much(handshake_bytes(bytes)), "what is refused declares too much, and only that");
+  require(admitted == !declares_too_much(handshake_bytes(bytes)),
+          "what is refused declares too much, and only that");
   for (const std::size_t piece : {1U, 2U, 3U, 7U})
     require(admits_in_pieces(bytes, piece) == admitted, "the outcome does not depend on the pieces");
 }

@@ -17,7 +17,8 @@ void check_bounds(const ServerConfig& config) {
   require(config.processes >= 0 && config.processes <= 1024, "at most 1024 processes");
   require(config.max_restarts >= 0 && config.max_restarts <= 10'000, "at most 10000 restarts");
   require(config.drain_timeout.count() >= 0, "times are not negative");
-  require(config.limits.accepts_per_turn >= 1 && config.limits.accepts_per_turn <= 65'536, "1 to 65536 accepts");
+  require(config.limits.accepts_per_turn >= 1 && config.limits.accepts_per_turn <= 65'536,
+          "1 to 65536 accepts");
   for (const ListenOptions& entry : config.listen) {
     require(entry.bind.backlog >= 1 && entry.bind.backlog <= 65'535, "a backlog of 1 to 65535");
     require(entry.mode <= 0777, "a mode has nine bits");
@@ -32,7 +33,8 @@ void check_mistakes(const ConfigError& error) {
     require(std::all_of(line.begin(), line.end(), [](char c) { return c >= 0x20 && c < 0x7f; }),
             "a mistake is told on one line of printable ASCII");
     require(line.size() < 4096, "a mistake is told shortly");
-    require(!problem.found.empty() && !problem.allowed.empty(), "a mistake says what stands and what may stand there");
+    require(!problem.found.empty() && !problem.allowed.empty(),
+            "a mistake says what stands and what may stand there");
   }
 }
 

@@ -5,9 +5,10 @@
 #include "tests/fuzz/require.hpp"
 #include <squall/net/log.hpp>
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <fuzzer/FuzzedDataProvider.h>
-#include <nlohmann/json.hpp>
 
 namespace squall {
 namespace {

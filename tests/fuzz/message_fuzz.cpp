@@ -18,11 +18,11 @@ namespace {
 
 /// All that can travel; see the block of type ids in stream_messages.hpp.
 using Messages =
-    std::tuple<Abort, AwaitClose, AwaitDrain, AwaitEnd, AwaitHandshake, AwaitWritable, Bytes, CancelRead, Chunk, Close,
-               CloseAfterFlush, CloseConnection, Connect, ConnectionList, Connections, Drain, Drained, Endpoint, Info,
-               Listen, ListenerInfo, Listening, Pause, Peek, ReadBytes, ReadChunks, ReadUntil, ReadUntilClose,
-               ReadUntilRegex, Regex, ReloadTLS, Resume, SetKeepAlive, SetLimits, SetNodelay, ShutdownWrite, Stop,
-               StreamError, StreamInfo, TLSInfo, Write, WritePieces>;
+    std::tuple<Abort, AwaitClose, AwaitDrain, AwaitEnd, AwaitHandshake, AwaitWritable, Bytes, CancelRead,
+               Chunk, Close, CloseAfterFlush, CloseConnection, Connect, ConnectionList, Connections, Drain,
+               Drained, Endpoint, Info, Listen, ListenerInfo, Listening, Pause, Peek, ReadBytes, ReadChunks,
+               ReadUntil, ReadUntilClose, ReadUntilRegex, Regex, ReloadTLS, Resume, SetKeepAlive, SetLimits,
+               SetNodelay, ShutdownWrite, Stop, StreamError, StreamInfo, TLSInfo, Write, WritePieces>;
 
 struct Config : caf::actor_system_config {
   Config() {
@@ -54,7 +54,8 @@ void check(caf::actor_system& system, const std::vector<char>& bytes) {
 }
 
 template <std::size_t... Is>
-void check_one(caf::actor_system& system, std::size_t which, const std::vector<char>& bytes, std::index_sequence<Is...>) {
+void check_one(caf::actor_system& system, std::size_t which, const std::vector<char>& bytes,
+               std::index_sequence<Is...>) {
   ((which % sizeof...(Is) == Is ? check<std::tuple_element_t<Is, Messages>>(system, bytes) : void()), ...);
 }
 
@@ -63,7 +64,8 @@ void check_one(caf::actor_system& system, std::size_t which, const std::vector<c
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static squall::Config config;
-  static auto& system = *new caf::actor_system{config}; // never destroyed: CAF's own static objects go before it would
+  static auto& system =
+      *new caf::actor_system{config}; // never destroyed: CAF's own static objects go before it would
   if (size == 0)
     return 0;
   const std::vector<char> bytes(data + 1, data + size);

@@ -18,7 +18,8 @@ namespace {
 
 /// An address as bits; empty where the text is none.
 std::string bits_of(const std::string& text) {
-  for (const auto& [family, size] : {std::pair{AF_INET, std::size_t{4}}, std::pair{AF_INET6, std::size_t{16}}}) {
+  for (const auto& [family, size] :
+       {std::pair{AF_INET, std::size_t{4}}, std::pair{AF_INET6, std::size_t{16}}}) {
     std::array<unsigned char, 16> bytes{};
     if (text.find('\0') != text.npos || inet_pton(family, text.c_str(), bytes.data()) != 1)
       continue;
@@ -59,7 +60,8 @@ void check_names(const std::string& text) {
   if (is_number)
     require(!check_host(text), "an address is a host");
   if (!check_host(text) && !is_number) {
-    require(!text.empty() && text.size() <= 254 && text.find('\0') == text.npos, "a host name is bounded (RFC 1035, 2.3.4)");
+    require(!text.empty() && text.size() <= 254 && text.find('\0') == text.npos,
+            "a host name is bounded (RFC 1035, 2.3.4)");
     std::size_t label = 0;
     for (const char c : text)
       require((label = c == '.' ? 0 : label + 1) <= 63, "labels are bounded");

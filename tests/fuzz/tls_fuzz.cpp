@@ -9,12 +9,13 @@
 #include <squall/net/log.hpp>
 #include <squall/net/tls_context.hpp>
 
-#include <algorithm>
-#include <fuzzer/FuzzedDataProvider.h>
-#include <memory>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+
+#include <algorithm>
+#include <fuzzer/FuzzedDataProvider.h>
+#include <memory>
 #include <string>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -84,7 +85,8 @@ public:
   }
   void receive(std::string_view bytes) { BIO_write(from_, bytes.data(), static_cast<int>(bytes.size())); }
   bool write(std::string_view bytes) {
-    return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())) == static_cast<int>(bytes.size());
+    return SSL_write(ssl_.get(), bytes.data(), static_cast<int>(bytes.size())) ==
+           static_cast<int>(bytes.size());
   }
   void update_keys() { SSL_key_update(ssl_.get(), SSL_KEY_UPDATE_REQUESTED); }
   void end() { SSL_shutdown(ssl_.get()); }
@@ -105,7 +107,8 @@ private:
 class Server {
 public:
   Server(const TLSContext& context, int peer_fd[2]) {
-    require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, peer_fd) == 0, "there are sockets");
+    require(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, peer_fd) == 0,
+            "there are sockets");
     StreamOptions options;
     options.max_buffer_size = 64 * 1024;
     stream_ = IOStream{loop_, Socket{peer_fd[1]}, context, options};
@@ -178,7 +181,8 @@ void converse(FuzzedDataProvider& data, const TLSContext& context) {
   for (int step = 0; step < 40 && (step < 4 || data.remaining_bytes() > 0); ++step) {
     if (step >= 4) { // the handshake had its time
       const auto what = data.ConsumeIntegralInRange(0, 7);
-      const std::string bytes(data.ConsumeIntegralInRange<std::size_t>(1, 2000), static_cast<char>('a' + step));
+      const std::string bytes(data.ConsumeIntegralInRange<std::size_t>(1, 2000),
+                              static_cast<char>('a' + step));
       if (what == 0)
         client.update_keys();
       else if (what == 1)
