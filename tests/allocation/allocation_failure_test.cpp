@@ -69,14 +69,14 @@ TEST_P(AllocationFailure, OfAStartIsToldAndLeavesNothing) { expect_sound(tour<St
 
 TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tour<Limits>(), 10); }
 
-TEST_P(AllocationFailure, OfAListOfConnectionsIsTold) { expect_sound(tour<Inspection>(), 10); }
-
 /// One allocation that fails; of a shortage that lasts see "When memory runs out" in docs/servers.md.
 template <class T, class... Args>
 TourResult tour_of_one(Args... args) {
   return tour_of_allocations(Shortage::once, FailingThreads::io,
                              [&] { return std::make_unique<T>(args...); });
 }
+
+TEST(AnAllocationFailure, OfAListOfConnectionsIsTold) { expect_sound(tour_of_one<Inspection>(), 10); }
 
 TEST(AnAllocationFailure, DoesNotHoldUpADrain) { expect_sound(tour_of_one<Draining>(1s, Clients::leave), 5); }
 
