@@ -6,8 +6,9 @@
 // copying it.
 //
 // Threads    Distinct Bytes may be used by distinct threads, also when they share a block.
-// Ownership  A slice keeps its whole block alive. A stream never hands out a slice of a block that is more
-//            than twice as large as what arrived in it, so that a short line cannot hold a large buffer.
+// Ownership  A slice keeps its whole block alive. What a read hands out keeps at most eight times its size, or 2 KiB
+//            where that is more, so that a short line cannot hold a large buffer. Who keeps much less than it was
+//            handed copies: Bytes{part.view()}.
 #pragma once
 
 #include <atomic>

@@ -21,9 +21,9 @@ namespace squall {
 
 /// What kind of failure. The numbers are fixed: they travel in messages.
 enum class StreamErrc : std::uint8_t {
-  closed = 1,             ///< the stream closed before the operation was done; CloseReason says why
-  already_reading = 2,    ///< a read is pending on the stream; that one is unharmed
-  buffer_full = 3,        ///< a write beyond max_write_buffer_size, or a read of more than max_buffer_size
+  closed = 1,          ///< the stream closed before the operation was done; CloseReason says why
+  already_reading = 2, ///< a read is pending on the stream; that one is unharmed
+  buffer_full = 3, ///< a write or a wait beyond max_write_buffer_size, or a read of more than max_buffer_size
   unsatisfiable_read = 4, ///< no match ends within max_bytes; with LimitPolicy::keep: the stream is as it was
   invalid_argument = 5,  ///< an argument that can never work, such as an empty delimiter; nothing was started
   timed_out = 6,         ///< the operation's time is over; a read left every byte unread

@@ -40,8 +40,10 @@ struct StreamOptions {
   /// Size of one read from the transport; at least 1. The effective value is at most max_buffer_size / 2.
   std::size_t read_chunk_size = 64 * 1024;
 
-  /// Upper bound of the unsent bytes that a stream keeps; at least 1. A write that would pass it is refused
-  /// with StreamErrc::buffer_full: nothing of it is queued and the stream stays open.
+  /// Upper bound of the unsent bytes that a stream keeps, and of what it costs to keep them beyond the first 16 KiB of
+  /// that: a price for each piece and each write that is not answered. Waits for events are bounded alike, apart. At
+  /// least 1. A write or a wait that would pass it is refused with StreamErrc::buffer_full: nothing of it is queued and
+  /// the stream stays open.
   std::size_t max_write_buffer_size = 100 * 1024 * 1024;
 
   /// A stream with more unsent bytes than the high mark is not writable (IOStream::writable) until the low mark is
