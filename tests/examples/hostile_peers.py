@@ -134,7 +134,7 @@ class HostilePeers:
     def test_nobody_else_is_harmed(self):
         began = time.monotonic()
         with support.Server(self.example, CONFIG, environment=ENVIRONMENT) as server:
-            descriptors = server.descriptor_count()
+            descriptors = server.settled_descriptor_count()
             self.attack_once(server)  # brings the memory of allocator and threads to its usual size
             self.wait_for_descriptors(server, descriptors)
             memory = server.resident_size()

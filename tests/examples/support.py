@@ -229,6 +229,19 @@ class Server:
     def descriptor_count(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def settled_descriptor_count(self):
+        """The same when no line of output is on its way, which opens its pipe once more for a moment."""
+        def settled():
+            folder = f"/proc/{self.pid}/fd"
+            try:
+                pipes = [link for link in (os.readlink(os.path.join(folder, fd)) for fd in os.listdir(folder))
+                         if link.startswith("pipe:")]
+            except FileNotFoundError:  # just closed
+                return False
+            return len(pipes) == len(set(pipes))
+        wait_until(settled, "the server has written")
+        return self.descriptor_count()
+
     def resident_size(self):
         """VmRSS in bytes."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as file:

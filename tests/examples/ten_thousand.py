@@ -83,7 +83,7 @@ class TenThousandConnections:
     def test_each_gets_its_own_lines(self):
         config = {"listen": [{"port": 0, "backlog": 2 * BATCH_SIZE}]}
         with support.Server(self.example, config, descriptor_limit=USUAL_SOFT_LIMIT) as server, Clients() as clients:
-            before = server.descriptor_count()
+            before = server.settled_descriptor_count()
             while len(clients.connections) < CONNECTION_COUNT:
                 clients.echo(clients.connect(server.address, BATCH_SIZE), "the first line")
             everyone = range(CONNECTION_COUNT)
