@@ -15,7 +15,7 @@
 
 namespace squall {
 
-/// Writes what there is room for now. A text of at most PIPE_BUF bytes (pipe(7)) goes into a pipe whole or not at all.
+/// Writes what there is room for, without waiting. A text of at most PIPE_BUF bytes (pipe(7)) goes into a pipe whole or not at all.
 /// @returns how many bytes went; 0 also where `fd` is closed, or nobody reads
 std::size_t write_at_once(int fd, std::string_view text) noexcept;
 

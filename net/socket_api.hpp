@@ -30,7 +30,7 @@ bool has_input(int fd) noexcept;
 /// Sends without SIGPIPE (MSG_NOSIGNAL, send(2)); at most 64 pieces of `count`.
 IoResult send(int fd, const IoSlice* pieces, std::size_t count) noexcept;
 
-/// Sends what there is room for now, also on a socket that blocks. @returns how many bytes went; 0: none
+/// Sends what there is room for, without waiting, also on a socket that blocks. @returns how many bytes went; 0: none
 std::size_t send_at_once(int fd, std::string_view bytes) noexcept;
 
 /// Sends from a file (sendfile(2)), without SIGPIPE.

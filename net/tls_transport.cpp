@@ -432,7 +432,7 @@ IoResult TLSTransport::failed(Doing doing) noexcept {
   return result;
 }
 
-/// OpenSSL believes the server whatever protocol it names; RFC 7301, 3.1: one of those that were offered.
+/// RFC 7301, 3.1: the server names one of the protocols that were offered. Not every release of OpenSSL 3 looks.
 bool TLSTransport::protocol_was_offered() const noexcept {
   const unsigned char* data = nullptr;
   unsigned int size = 0;
