@@ -156,8 +156,12 @@ squall::Task<> closes_epoll(squall::IOStream stream, squall::Endpoint) {
   say("stuck");
 }
 
+/// Long enough for an orderly end on any machine.
+constexpr std::chrono::seconds patient{60};
+
 /// Says its port; serves in `processes`.
-int stuck(squall::Handler handler, int processes, squall::LogFormat format) {
+int stuck(squall::Handler handler, int processes, squall::LogFormat format,
+          std::chrono::milliseconds stop_timeout = std::chrono::milliseconds{100}) {
   squall::set_log_format(format);
   sigset_t ending; // until run() takes them
   sigemptyset(&ending);
@@ -171,7 +175,7 @@ int stuck(squall::Handler handler, int processes, squall::LogFormat format) {
   squall::ServerOptions options;
   options.io_threads = 2;
   options.drain_timeout = std::chrono::milliseconds{100};
-  options.stop_timeout = std::chrono::milliseconds{100};
+  options.stop_timeout = stop_timeout;
   squall::TCPServer server{std::move(handler), options};
   server.add_sockets(sockets);
   return server.run();
@@ -192,11 +196,13 @@ int main(int argc, char** argv) {
   const std::string how = argc > 2 ? argv[2] : "";
   if (what == "stuck")
     return stuck(stuck_handler(how), 1, squall::LogFormat::text);
+  if (what == "stuck_patient")
+    return stuck(stuck_handler(how), 1, squall::LogFormat::text, patient);
   if (what == "stuck_json")
     return stuck(stuck_handler(how), 1, squall::LogFormat::json);
   if (what == "stuck_processes")
     return stuck(stuck_handler(how), 2, squall::LogFormat::text);
   if (what == "closed_epoll")
-    return stuck(closes_epoll, 1, squall::LogFormat::text);
+    return stuck(closes_epoll, 1, squall::LogFormat::text, patient);
   return 97;
 }

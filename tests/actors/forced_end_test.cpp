@@ -97,7 +97,7 @@ TEST_F(ForcedEnd, ComesWhereASinkOfTheLogDoesNotReturn) {
 }
 
 TEST_F(ForcedEnd, IsNotNeededForALookup) {
-  Stuck server{loop, {"stuck", "lookup"}};
+  Stuck server{loop, {"stuck_patient", "lookup"}};
   server.helper.process().kill(SIGTERM);
   EXPECT_EQ(server.helper.returncode(), 0);
 }
