@@ -38,10 +38,9 @@ Nobody nobody; // has no state: any thread
 } // namespace
 
 Connection::Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream,
-                       Endpoint peer, OpenConnection open, std::shared_ptr<ListenerState::Place> place,
-                       std::uint64_t id)
+                       Endpoint peer, std::shared_ptr<ListenerState::Place> place, std::uint64_t id)
     : LoopActor{config, std::move(unit)}, stream_{std::move(stream)}, peer_{std::move(peer)},
-      open_{std::move(open)}, place_{std::move(place)}, id_{id}, began_at_{loop().now()} {
+      place_{std::move(place)}, id_{id}, began_at_{loop().now()} {
   if (place_ != nullptr)
     DescriptorGuest::join(stream_, place_);
   stream_.set_close_callback([this] { end_with_stream(); }, EndNotice::lenient);
@@ -372,8 +371,8 @@ void Connection::handler_ended(const std::string& failure, std::error_code real_
   if (ended())
     return;
   if (!failure.empty()) {
-    if (open_.listener() != nullptr)
-      ++open_.listener()->failed;
+    if (place_ != nullptr)
+      ++place_->listener()->failed;
     tell(LogLevel::error, "handler_failed", "a handler failed; its stream closes", [&] {
       return LogFields{{"peer", to_string(peer_)}, {"error", failure}};
     });
@@ -437,13 +436,12 @@ void Connection::on_end(const caf::error&) {
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   const IOStream stream = std::exchange(stream_, IOStream{});
-  const auto place = std::exchange(place_, nullptr);
-  if (const auto& listener = open_.listener()) {
-    if (listener->draining)
-      ++listener->ended_draining;
-    if (place != nullptr && (handler_ != nullptr || DescriptorGuest::has_descriptor(stream)))
+  if (const auto place = std::exchange(place_, nullptr)) {
+    if (place->listener()->draining)
+      ++place->listener()->ended_draining;
+    if (handler_ != nullptr || DescriptorGuest::has_descriptor(stream))
       place->leave(stream);
-    open_.end();
+    place->count_closed();
   }
 }
 
@@ -500,7 +498,7 @@ bool Connection::idle() const {
     return false;
   const bool spoke = stream_.bytes_received() + stream_.bytes_sent() > 0;
   if (!spoke) { // a client that has just connected, or is at its handshake, is about to ask
-    const TimePoint since = std::max(stream_.last_activity(), open_.listener()->drain_began.load());
+    const TimePoint since = std::max(stream_.last_activity(), place_->listener()->drain_began.load());
     if (loop().now() - since < longest_silence)
       return false;
     if (!stream_.connected())
@@ -517,7 +515,7 @@ void Connection::close_if_idle() {
   // A request may have come meanwhile; its handler runs inside the look.
   if (stream_.connected() && (!stream_.look_for_input() || !idle()))
     return;
-  ++open_.listener()->idle_draining;
+  ++place_->listener()->idle_draining;
   stream_.close(CloseReason::draining);
   end_with_stream();
 }
@@ -536,14 +534,14 @@ void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection conne
                       std::shared_ptr<const Handler> handler) {
   if (unit->ending())
     return;
-  const std::shared_ptr<ListenerState> listener = connection.open.listener();
+  const std::shared_ptr<ListenerState> listener = connection.place->listener();
   try {
     MemoryReserve::require_whole();
-    auto& [socket, is_tcp, peer, tls, id, place, open, options] = connection;
+    auto& [socket, is_tcp, peer, tls, id, place, options] = connection;
     IOStream stream{unit->loop(), make_accepted_transport(std::move(socket), tls, is_tcp), options};
     if (listener->draining)
       stream.begin_drain();
-    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(open), std::move(place), id)
+    make_loop_actor<Connection>(unit, std::move(stream), peer, std::move(place), id)
         ->serve(std::move(handler));
   } catch (const std::exception& error) {
     ++listener->failed;

@@ -18,8 +18,7 @@ class CoroutineHost;
 class Connection final : public LoopActor, private ReadCompletion, private WriteCompletion {
 public:
   Connection(caf::actor_config& config, std::shared_ptr<LoopUnit> unit, IOStream stream, Endpoint peer,
-             OpenConnection open = {}, std::shared_ptr<ListenerState::Place> place = nullptr,
-             std::uint64_t id = 0);
+             std::shared_ptr<ListenerState::Place> place = nullptr, std::uint64_t id = 0);
   ~Connection() override;
 
   /// Starts the handler. It may end the actor at once.
@@ -28,7 +27,7 @@ public:
   // -- for its listener; what changes something does nothing after the end
 
   [[nodiscard]] bool is_of(const ListenerState& listener) const noexcept {
-    return open_.listener().get() == &listener;
+    return place_ != nullptr && place_->listener().get() == &listener;
   }
   [[nodiscard]] std::uint64_t id() const noexcept { return id_; }
   [[nodiscard]] ConnectionInfo connection_info() const;
@@ -99,7 +98,6 @@ private:
 
   IOStream stream_;
   Endpoint peer_;
-  OpenConnection open_;                         ///< of a listener, or none
   std::shared_ptr<ListenerState::Place> place_; ///< of a listener, or none; until the end
   std::uint64_t id_;
   TimePoint began_at_;
@@ -108,14 +106,14 @@ private:
 
   Reply read_reply_; ///< of the pending read
   bool read_pending_ = false;
+  bool flushing_ = false; ///< a CloseAfterFlush was asked for: the actor ends with it
   std::vector<Reply> pending_writes_;
   std::size_t first_write_ = 0; ///< those before it are answered
   caf::strong_actor_ptr kept_;  ///< itself, while writes are to be answered after the end
 
   std::unique_ptr<Waits> waits_; ///< since there was one
   std::shared_ptr<ChunkTransfer>
-      chunks_;            ///< of the SendChunks that is under way; shared with its running function
-  bool flushing_ = false; ///< a CloseAfterFlush was asked for: the actor ends with it
+      chunks_; ///< of the SendChunks that is under way; shared with its running function
 
   std::shared_ptr<const Handler> function_; ///< of the coroutine, which may refer to what it captured
   std::unique_ptr<CoroutineHost> coroutine_;
@@ -130,7 +128,6 @@ struct NewConnection {
   TLSContext tls;
   std::uint64_t id;
   std::shared_ptr<ListenerState::Place> place;
-  OpenConnection open;
   std::shared_ptr<const StreamOptions> options;
 };
 

@@ -307,8 +307,8 @@ void Listener::serve(Socket socket, const Endpoint& peer, const Entry& entry) {
     return;
   }
   const std::shared_ptr<LoopUnit>& target = (*units_)[next_unit_++ % units_->size()];
-  NewConnection connection{std::move(socket), entry.is_tcp,           peer,    entry.accept.tls, id,
-                           std::move(place),  OpenConnection{state_}, options_};
+  NewConnection connection{std::move(socket), entry.is_tcp, peer, entry.accept.tls, id,
+                           std::move(place),  options_};
   if (target == unit()) {
     spawn_connection(target, std::move(connection), handler_);
     return;

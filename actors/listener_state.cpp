@@ -10,20 +10,23 @@
 
 namespace squall {
 
-ListenerState::Place::Place(std::shared_ptr<ListenerState> state, std::optional<ClientNetwork> network)
-    : state_{std::move(state)}, network_{std::move(network)} {
+ListenerState::Place::Place(std::shared_ptr<ListenerState> state, Networks::iterator network)
+    : state_{std::move(state)}, network_{network} {
+  ++state_->open;
+  ++unended::connections;
   ++state_->places;
   ++state_->descriptors;
 }
 
 ListenerState::Place::~Place() {
   on_descriptor_closed(); // where it never had a stream
+  count_closed();         // nor an actor
   {
     const std::lock_guard lock{state_->left_mutex_};
     IntrusiveNode<Place>::unlink();
   }
-  if (network_)
-    state_->count_out(*network_);
+  if (network_ != state_->networks_.end())
+    state_->count_out(network_);
   --state_->places;
   if (state_->wants_room.load() && state_->wants_room.exchange(false)) {
     try {
@@ -32,6 +35,13 @@ ListenerState::Place::~Place() {
       state_->wants_room = true;
     }
   }
+}
+
+void ListenerState::Place::count_closed() noexcept {
+  if (!std::exchange(open_, false))
+    return;
+  --state_->open;
+  --unended::connections;
 }
 
 void ListenerState::Place::count_cut() {
@@ -72,7 +82,6 @@ void ListenerState::Place::leave(const IOStream& stream) {
   state_->left_.push_back_if_unlinked(*this);
   if (has_descriptor_)
     stream_ = stream;
-  loop_ = &stream.loop();
   ended_draining_ = state_->draining;
 }
 
@@ -97,14 +106,17 @@ void ListenerState::tell_room() {
 
 std::shared_ptr<ListenerState::Place> ListenerState::take_place(const Endpoint& peer,
                                                                 std::uint64_t most_per_network) {
-  auto network = most_per_network > 0 ? ClientNetwork::of(peer) : std::nullopt;
-  if (network && !count_in(*network, most_per_network))
-    return nullptr;
+  auto counted = networks_.end();
+  if (const auto network = most_per_network > 0 ? ClientNetwork::of(peer) : std::nullopt) {
+    counted = count_in(*network, most_per_network);
+    if (counted == networks_.end())
+      return nullptr;
+  }
   try {
-    return std::make_shared<Place>(shared_from_this(), network);
+    return std::make_shared<Place>(shared_from_this(), counted);
   } catch (...) {
-    if (network)
-      count_out(*network);
+    if (counted != networks_.end())
+      count_out(counted);
     throw;
   }
 }
@@ -114,7 +126,7 @@ void ListenerState::cut_left(const EventLoop& loop) {
   {
     const std::lock_guard lock{left_mutex_};
     left_.for_each([&](Place& place) {
-      if (place.loop_ != &loop)
+      if (place.stream_ && &place.stream_.loop() != &loop)
         return;
       if (auto kept = place.weak_from_this().lock()) // else it goes just now
         found.push_back(std::move(kept));
@@ -131,20 +143,19 @@ bool ListenerState::all_cut() {
   return all;
 }
 
-bool ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {
+ListenerState::Networks::iterator ListenerState::count_in(const ClientNetwork& network, std::uint64_t most) {
   const std::lock_guard lock{networks_mutex_};
-  std::uint64_t& count = networks_[network];
-  if (count >= most)
-    return false;
-  ++count;
-  return true;
+  const auto found = networks_.try_emplace(network, 0).first;
+  if (found->second >= most)
+    return networks_.end();
+  ++found->second;
+  return found;
 }
 
-void ListenerState::count_out(const ClientNetwork& network) noexcept {
+void ListenerState::count_out(Networks::iterator network) noexcept {
   const std::lock_guard lock{networks_mutex_};
-  const auto found = networks_.find(network);
-  if (found != networks_.end() && --found->second == 0)
-    networks_.erase(found);
+  if (--network->second == 0)
+    networks_.erase(network);
 }
 
 } // namespace squall

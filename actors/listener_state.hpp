@@ -50,20 +50,24 @@ struct ListenerState : std::enable_shared_from_this<ListenerState> {
   class Place;
   std::shared_ptr<Place> take_place(const Endpoint& peer, std::uint64_t most_per_network);
 
-  /// Cuts what the connections of `loop` have left: descriptors, and handlers as far as they can be killed. A closed stream that
-  /// has sent everything, and waits for its peer's end only, does not count as cut. On its thread.
+  /// Cuts what connections have left: the descriptors of `loop`, and handlers as far as they can be killed, of any loop where no
+  /// descriptor is left. A closed stream that has sent everything, and waits for its peer's end only, does not count as cut. On
+  /// the thread of `loop`.
   void cut_left(const EventLoop& loop);
   /// Nothing is left that cut_left has not dealt with.
   [[nodiscard]] bool all_cut();
 
 private:
-  bool count_in(const ClientNetwork& network, std::uint64_t most);
-  void count_out(const ClientNetwork& network) noexcept;
+  using Networks = std::map<ClientNetwork, std::uint64_t>;
+
+  /// The end of networks_ where `most` are counted already.
+  Networks::iterator count_in(const ClientNetwork& network, std::uint64_t most);
+  void count_out(Networks::iterator network) noexcept;
 
   std::mutex room_mutex_;
   std::function<void()> on_room_; ///< guarded by room_mutex_
   std::mutex networks_mutex_;
-  std::map<ClientNetwork, std::uint64_t> networks_; ///< guarded by networks_mutex_
+  Networks networks_; ///< guarded by networks_mutex_, but for its end()
   std::mutex left_mutex_;
   /// Whose stream actor has ended; guarded by left_mutex_, and so is what they keep of that.
   IntrusiveList<Place> left_;
@@ -76,11 +80,14 @@ class ListenerState::Place final : public DescriptorGuest,
                                    public IntrusiveNode<ListenerState::Place>,
                                    public std::enable_shared_from_this<ListenerState::Place> {
 public:
-  Place(std::shared_ptr<ListenerState> state, std::optional<ClientNetwork> network);
+  Place(std::shared_ptr<ListenerState> state, Networks::iterator network);
   Place(const Place&) = delete;
   Place& operator=(const Place&) = delete;
   ~Place() override;
 
+  [[nodiscard]] const std::shared_ptr<ListenerState>& listener() const noexcept { return state_; }
+  /// The stream actor has ended, or is not made: the connection is not open any more. Once or more, on one thread.
+  void count_closed() noexcept;
   /// The handler that holds it, too, until its end.
   void set_handler(const caf::strong_actor_ptr& handler);
   /// Counts the connection as cut by a drain; once.
@@ -96,39 +103,13 @@ private:
   void cut();
 
   const std::shared_ptr<ListenerState> state_;
-  const std::optional<ClientNetwork> network_; ///< that it is counted for
-  caf::weak_actor_ptr handler_;                ///< guarded by left_mutex_ once it is shared
+  const Networks::iterator network_; ///< that it is counted for, or the end
+  caf::weak_actor_ptr handler_;      ///< guarded by left_mutex_ once it is shared
+  IOStream stream_;                  ///< that still sends; lets go of this place with its descriptor
   std::atomic<bool> has_descriptor_{true};
-  IOStream stream_;                 ///< that still sends; lets go of this place with its descriptor
-  const EventLoop* loop_ = nullptr; ///< of stream_, for any thread
-  bool ended_draining_ = false;     ///< its end is counted
-  bool cut_ = false;                ///< it is counted as cut; guarded by left_mutex_, too
-};
-
-/// Counts a connection as open while it lives.
-class OpenConnection {
-public:
-  OpenConnection() noexcept = default;
-  explicit OpenConnection(std::shared_ptr<ListenerState> listener) : listener_{std::move(listener)} {
-    ++listener_->open;
-    ++unended::connections;
-  }
-  OpenConnection(OpenConnection&&) noexcept = default;
-  OpenConnection& operator=(OpenConnection&&) = delete;
-  ~OpenConnection() { end(); }
-
-  void end() noexcept {
-    if (listener_ == nullptr)
-      return;
-    --listener_->open;
-    --unended::connections;
-    listener_ = nullptr;
-  }
-  /// nullptr: of no listener, or at its end.
-  [[nodiscard]] const std::shared_ptr<ListenerState>& listener() const noexcept { return listener_; }
-
-private:
-  std::shared_ptr<ListenerState> listener_;
+  bool open_ = true;            ///< it is counted as open
+  bool ended_draining_ = false; ///< its end is counted
+  bool cut_ = false;            ///< it is counted as cut; guarded by left_mutex_, too
 };
 
 } // namespace squall

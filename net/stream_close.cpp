@@ -147,10 +147,10 @@ void StreamCore::begin_linger(Timeout flush_for) {
   }
   count_memory();
   const Duration time = flush_for.value_or(options_->linger_timeout);
-  linger_until_ = loop_.now() + time;
+  const TimePoint until = loop_.now() + time;
   if (time > Duration::zero())
-    linger_timer_.reset(new (std::nothrow) Timer{[this] { linger_timed_out(); }});
-  if (linger_timer_ == nullptr || !arm_linger_timer(linger_until_)) {
+    linger_.reset(new (std::nothrow) Linger{Timer{[this] { linger_timed_out(); }}, until});
+  if (linger_ == nullptr || !arm_linger_timer(until)) {
     if (flush_for && time <= Duration::zero())
       cut_flush(CloseReason::timed_out);
     release_transport(); // a close comes to its end, with memory or without
@@ -167,7 +167,7 @@ void StreamCore::begin_linger(Timeout flush_for) {
 /// @returns false when there is no memory for it
 bool StreamCore::arm_linger_timer(TimePoint when) noexcept {
   try {
-    linger_timer_->start(loop_, when);
+    linger_->timer.start(loop_, when);
     return true;
   } catch (const std::bad_alloc&) {
     return false;
@@ -177,8 +177,8 @@ bool StreamCore::arm_linger_timer(TimePoint when) noexcept {
 /// Ends the lingering when its time is over, or the peer has sent nothing for long.
 void StreamCore::check_linger() noexcept {
   const Guard guard{*this};
-  const TimePoint quiet = write_ended_ ? last_activity_ + quiet_time : linger_until_;
-  const TimePoint next = std::min(linger_until_, quiet);
+  const TimePoint quiet = write_ended_ ? last_activity_ + quiet_time : linger_->until;
+  const TimePoint next = std::min(linger_->until, quiet);
   if (next <= loop_.now() || !arm_linger_timer(next))
     end_linger(CloseReason::timed_out);
 }
@@ -225,7 +225,7 @@ void StreamCore::discard_input() noexcept {
   std::array<char, 16 * 1024> waste;
   std::size_t in_this_turn = 0;
   while (transport_ != nullptr && link_ == LinkState::connected && readable_ && !input_over_ &&
-         discarded_ < most_discarded) {
+         linger_->discarded < most_discarded) {
     if (in_this_turn >= bytes_per_turn) {
       loop_.defer(deferred_task_);
       return;
@@ -235,7 +235,7 @@ void StreamCore::discard_input() noexcept {
       loop_.defer(deferred_task_);
       return;
     }
-    discarded_ += result.size;
+    linger_->discarded += result.size;
     in_this_turn += result.size;
     switch (result.status) {
     case IoResult::Status::done:
@@ -259,7 +259,7 @@ void StreamCore::discard_input() noexcept {
       return;
     }
   }
-  if ((input_over_ || discarded_ >= most_discarded) && write_ended_ && unsent_.empty())
+  if ((input_over_ || linger_->discarded >= most_discarded) && write_ended_ && unsent_.empty())
     end_linger(reason_);
 }
 
@@ -302,7 +302,7 @@ void StreamCore::check_idle() {
 /// The timer rings; what the system takes when the time is over was in time.
 void StreamCore::linger_timed_out() {
   const Guard guard{*this};
-  if (linger_until_ <= loop_.now())
+  if (linger_->until <= loop_.now())
     send_unsent(most_at_deadline);
   check_linger();
 }
@@ -317,8 +317,7 @@ void StreamCore::end_linger(CloseReason why) noexcept {
     cut_flush(why);
     loop_.defer(deferred_task_);
   }
-  if (linger_timer_ != nullptr)
-    linger_timer_->cancel();
+  linger_->timer.cancel();
   release_transport();
   deref();
 }
@@ -378,8 +377,10 @@ void StreamCore::set_end_callback(std::function<void()> callback) {
   end_callback_ = callback ? std::make_unique<std::function<void()>>(std::move(callback)) : nullptr;
   if (end_callback_ == nullptr || !(read_ended_ || closed_))
     return;
-  if (std::exchange(finished_, false)) // the late one is told though the last handle goes
+  if (finished_) { // the late one is told though the last handle goes
+    finished_ = false;
     ref();
+  }
   loop_.defer(deferred_task_);
 }
 

@@ -172,6 +172,12 @@ private:
     Endpoint peer; ///< kept since the system forgets it when the peer resets the connection
     CloseReason late = CloseReason::none; ///< the time was over before a step that had been put off
   };
+  /// Of a closed stream that still sends, or waits for its peer's end.
+  struct Linger {
+    Timer timer;
+    TimePoint until;
+    std::size_t discarded = 0; ///< bytes that came meanwhile
+  };
   enum class LinkState : std::uint8_t { unconnected, connecting, handshaking, connected };
   /// What it has of a memory budget.
   struct Memory {
@@ -307,7 +313,6 @@ private:
 
   WriteQueue unsent_;
   std::vector<PendingWrite> writers_; ///< in order of their ends
-  std::size_t first_writer_ = 0;      ///< those before it are answered
   std::uint64_t answered_ = 0;        ///< writes up to this position were answered
 
   std::unique_ptr<Timer> write_timer_;
@@ -320,49 +325,49 @@ private:
   std::shared_ptr<DescriptorGuest> guest_;              ///< let go with the descriptor
   std::unique_ptr<Timer> idle_timer_;                   ///< only with an idle_timeout
   TimePoint last_activity_{};
-  std::unique_ptr<Timer> linger_timer_;
-  TimePoint linger_until_{};
-  std::size_t discarded_ = 0;            ///< bytes that came while it lingers
+  std::unique_ptr<Linger> linger_;       ///< from the first lingering on
   std::unique_ptr<Handshake> handshake_; ///< while there is one
   std::unique_ptr<Memory> memory_;       ///< only with a memory_budget
   Task<&StreamCore::run_deferred> deferred_task_{*this};
   Task<&StreamCore::flush> flush_task_{*this};
 
   std::error_code real_error_;
-  CloseReason reason_ = CloseReason::none;
   std::unique_ptr<KeepAlive> keep_alive_; ///< of set_keep_alive before the connect
-  bool nodelay_;
-  bool started_closed_ = false; ///< the read began after the close
-  bool closed_ = false;
-  bool finished_ = false;   ///< the close is over: writers and close callback were told
-  bool lingering_ = false;  ///< closed, but there are bytes to send, or the peer's end is to come
-  bool awaits_end_ = false; ///< closed in an orderly way: it takes what comes until the peer's end
-  bool input_over_ = false; ///< which has come
-  bool dropped_ = false;    ///< the close dropped bytes that were to be sent
-  bool flushing_ = false;   ///< it lingers for close_after_flush: the close is over when the lingering is
-  bool read_ended_ = false; ///< with half_close: the peer ended its side
-  bool write_end_wanted_ = false; ///< by shutdown_write
-  bool write_ended_ = false;
-  bool readable_ = true; ///< a read may find something
-  bool hang_up_ = false; ///< a read will find the end, or an error
-  bool broken_ = false;  ///< nothing passes any more
-  bool urgent_ = false;  ///< there was urgent data: no read says that nothing is left
-  EndNotice end_notice_ = EndNotice::lenient;
-  bool blocked_ = false;       ///< the transport takes nothing until it tells that it is writable
-  bool read_crossed_ = false;  ///< a read waits until the transport is writable
-  bool write_crossed_ = false; ///< a write waits until it is readable
-  bool handshaken_ = false;    ///< nothing, or no handshake any more, stands before the first byte
-  bool draining_ = false;
-  bool awaits_answer_ = false; ///< bytes came since the last write was queued
-  bool paused_ = false;        ///< unsent bytes passed the high mark, and have not come down to the low one
-  LinkState link_ = LinkState::connected;
+  std::uint64_t bytes_received_ = 0;
+  std::uint64_t turn_ = 0;
 
+  // A server has a stream for each connection: what follows lies close together.
   const std::uint32_t id_;
   std::uint32_t references_ = 1;
-  std::uint32_t operations_ = 0; ///< done in turn turn_
-  std::size_t received_ = 0;     ///< bytes received in turn turn_
-  std::uint64_t turn_ = 0;
-  std::uint64_t bytes_received_ = 0;
+  std::uint32_t received_ = 0;     ///< bytes received in turn turn_
+  std::uint32_t first_writer_ = 0; ///< of writers_, those before it are answered
+  std::uint16_t operations_ = 0;   ///< done in turn turn_, as far as they count
+  CloseReason reason_ = CloseReason::none;
+  LinkState link_ = LinkState::connected;
+  EndNotice end_notice_ = EndNotice::lenient;
+  bool nodelay_ : 1;
+  bool started_closed_ : 1 = false; ///< the read began after the close
+  bool closed_ : 1 = false;
+  bool finished_ : 1 = false;   ///< the close is over: writers and close callback were told
+  bool lingering_ : 1 = false;  ///< closed, but there are bytes to send, or the peer's end is to come
+  bool awaits_end_ : 1 = false; ///< closed in an orderly way: it takes what comes until the peer's end
+  bool input_over_ : 1 = false; ///< which has come
+  bool dropped_ : 1 = false;    ///< the close dropped bytes that were to be sent
+  bool flushing_ : 1 = false;   ///< it lingers for close_after_flush: the close is over when the lingering is
+  bool read_ended_ : 1 = false; ///< with half_close: the peer ended its side
+  bool write_end_wanted_ : 1 = false; ///< by shutdown_write
+  bool write_ended_ : 1 = false;
+  bool readable_ : 1 = true;       ///< a read may find something
+  bool hang_up_ : 1 = false;       ///< a read will find the end, or an error
+  bool broken_ : 1 = false;        ///< nothing passes any more
+  bool urgent_ : 1 = false;        ///< there was urgent data: no read says that nothing is left
+  bool blocked_ : 1 = false;       ///< the transport takes nothing until it tells that it is writable
+  bool read_crossed_ : 1 = false;  ///< a read waits until the transport is writable
+  bool write_crossed_ : 1 = false; ///< a write waits until it is readable
+  bool handshaken_ : 1 = false;    ///< nothing, or no handshake any more, stands before the first byte
+  bool draining_ : 1 = false;
+  bool awaits_answer_ : 1 = false; ///< bytes came since the last write was queued
+  bool paused_ : 1 = false; ///< unsent bytes passed the high mark, and have not come down to the low one
 };
 
 } // namespace squall

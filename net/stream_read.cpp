@@ -128,7 +128,10 @@ bool StreamCore::spend_operation() noexcept {
     operations_ = 0;
     received_ = 0;
   }
-  return operations_++ < operations_per_turn;
+  if (operations_ >= operations_per_turn)
+    return false;
+  ++operations_;
+  return true;
 }
 
 /// Brings the read forward as far as it goes now; its outcome, when it has come to one. On a closed stream it
@@ -267,10 +270,10 @@ void StreamCore::receive_into(ReadInto& into) {
 /// After a receive: the stream has more bytes, or is not readable, or closed.
 void StreamCore::received(const IoResult& result) {
   if (result.yields)
-    received_ = bytes_per_turn;
+    received_ = static_cast<std::uint32_t>(bytes_per_turn);
   switch (result.status) {
   case IoResult::Status::done:
-    received_ += result.size;
+    received_ += static_cast<std::uint32_t>(result.size);
     bytes_received_ += result.size;
     awaits_answer_ = true;
     if (memory_ != nullptr) {

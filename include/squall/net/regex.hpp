@@ -35,8 +35,8 @@ namespace squall {
 /// Where a search stands in a text that arrives in pieces. A new one stands before the first byte.
 class RegexProgress {
   friend class Automaton;
-  std::uint32_t row_ = 0;
   std::unique_ptr<std::vector<std::uint32_t>> branches_;
+  std::uint32_t row_ = 0;
 };
 
 class Regex {
