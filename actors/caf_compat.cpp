@@ -300,8 +300,8 @@ LoopActor::~LoopActor() {
 void LoopActor::enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) {
   // Never inside another function: a message that may end the actor, and a response, which resumes a
   // coroutine. Nor in front of a message that waits: messages of one sender keep their order.
-  if (!unit_->may_handle_now() || queued_ != 0 || message->mid.is_response() || is_exit(*message) ||
-      is_down(*message)) {
+  const bool may_end = !message->mid.is_request() && (is_exit(*message) || is_down(*message));
+  if (!unit_->may_handle_now() || queued_ != 0 || message->mid.is_response() || may_end) {
     unit_->post_message(*this, std::move(message));
     return;
   }
@@ -316,6 +316,8 @@ void LoopActor::handle(caf::mailbox_element& message) {
   } else if (ended()) {
     if (message.mid.is_request())
       refuse(message);
+  } else if (message.mid.is_request()) { // asked first, since most messages are requests
+    handle_request(message);
   } else if (is_exit(message)) {
     auto exit = message.content().move_if_unshared<caf::exit_msg>(0);
     unlink_from(exit.source);

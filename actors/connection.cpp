@@ -208,7 +208,7 @@ bool Connection::write_message(caf::mailbox_element& message) {
 }
 
 /// Answers a write with the result that it has already, or when it has one.
-void Connection::await_write(Reply reply, const std::optional<Result<void>>& result) {
+void Connection::await_write(Reply&& reply, const std::optional<Result<void>>& result) {
   if (result) {
     if (!*result && !reply.wanted())
       refused(result->error());

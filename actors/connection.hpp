@@ -72,7 +72,7 @@ private:
   void write(caf::mailbox_element& message, Write request);
   void refused(const StreamError& error) const;
   void make_room_for_write();
-  void await_write(Reply reply, const std::optional<Result<void>>& result);
+  void await_write(Reply&& reply, const std::optional<Result<void>>& result);
   bool wait_message(caf::mailbox_element& message);
   template <class Start>
   void wait(caf::mailbox_element& message, StreamEvent event, Start start);

@@ -19,11 +19,11 @@ T take_content(caf::mailbox_element& message) {
 /// knows any more what was read and written.
 template <class T>
 void answer(Reply& reply, Connection& self, Result<T> result) {
-  const ReserveUse use;
   try {
-    if (!result)
+    if (!result) {
+      const ReserveUse use;
       reply.deliver(self, make_error(result.error()));
-    else if constexpr (std::is_void_v<T>)
+    } else if constexpr (std::is_void_v<T>)
       reply.deliver(self);
     else
       reply.deliver(self, std::move(*result));

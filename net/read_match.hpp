@@ -81,7 +81,7 @@ private:
 
   ReadRequest request_;
   std::unique_ptr<Borders> borders_;
-  std::size_t searched_ = 0;     ///< a delimiter does not begin, a match does not end before this position
+  std::size_t searched_ = 0; ///< a delimiter does not begin, a match does not end before this position
   [[no_unique_address]] RegexProgress regex_progress_; ///< at searched_
   StreamErrc limit_error_ = StreamErrc::unsatisfiable_read;
   LimitPolicy limit_policy_ = LimitPolicy::close;

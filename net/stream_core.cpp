@@ -46,8 +46,8 @@ void StreamCore::go_on_later() noexcept {
 
 StreamCore::StreamCore(EventLoop& loop, std::unique_ptr<Transport> transport,
                        std::shared_ptr<const StreamOptions> options)
-    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)},
-      id_{next_stream_id()}, nodelay_{options_->nodelay} {
+    : loop_{loop}, transport_{std::move(transport)}, options_{std::move(options)}, id_{next_stream_id()},
+      nodelay_{options_->nodelay} {
   if (options_->idle_timeout > std::chrono::milliseconds::zero())
     idle_timer_ = std::make_unique<Timer>([this] { check_idle(); });
   if (options_->memory_budget != nullptr)
