@@ -165,6 +165,10 @@ void LoopUnit::Home::run_task() {
   } rest{*this};
   const std::size_t most = jobs_.size() + messages_per_turn;
   while (rest.done < std::min(jobs_.size(), most)) {
+    {
+      const ReserveUse use;
+      later_.reserve(later_.size() + 1); // before the job is taken: it may have to go there
+    }
     caf::intrusive_ptr<caf::resumable> job{jobs_[rest.done++], false};
     if (job->resume(&unit_, messages_per_turn) == caf::resumable::resume_later)
       later_.push_back(job.detach());
@@ -379,24 +383,17 @@ void LoopActor::quit(caf::error reason) {
 }
 
 void LoopActor::tell_end(caf::error reason) {
+  const ReserveUse use;
   struct Gone { // also when a function that was attached to the actor throws
     LoopActor& actor;
     ~Gone() {
+      try_step([this] { actor.after_end(); });
       actor.unregister_from_system();
       actor.IntrusiveNode<LoopActor>::unlink();
       actor.unit_->actor_gone();
     }
   } const gone{*this};
-  const ReserveUse use;
-  // Each step is tried, whatever the one before lacked.
-  const auto without_memory = [](auto step) {
-    try {
-      step();
-    } catch (const std::bad_alloc&) {
-    }
-  };
-  without_memory([&] { cleanup(std::move(reason), unit_.get()); });
-  without_memory([&] { after_end(); });
+  try_step([&] { cleanup(std::move(reason), unit_.get()); });
 }
 
 void LoopActor::send_exit(const caf::strong_actor_ptr& other, caf::error reason) const {

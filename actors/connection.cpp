@@ -426,13 +426,7 @@ void Connection::on_end(const caf::error&) {
     waits->list.for_each([this](Wait& wait) { stream_.forget_wait(wait); });
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
-  std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
-  if (const auto transfer = std::move(chunks_))
-    transfer->reply().deliver(*this, refusal());
-  while (const std::unique_ptr<Wait> wait{waits == nullptr ? nullptr : waits->list.pop_front()}) {
-    const bool came = wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed;
-    answer_wait(*wait, came ? Result<void>{} : Result<void>{close_error_});
-  }
+  // First what needs no memory.
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
   const IOStream stream = std::exchange(stream_, IOStream{});
@@ -442,6 +436,13 @@ void Connection::on_end(const caf::error&) {
     if (handler_ != nullptr || DescriptorGuest::has_descriptor(stream))
       place->leave(stream);
     place->count_closed();
+  }
+  try_step([this] { std::exchange(read_reply_, Reply{}).deliver(*this, refusal()); });
+  if (const auto transfer = std::move(chunks_))
+    try_step([&] { transfer->reply().deliver(*this, refusal()); });
+  while (const std::unique_ptr<Wait> wait{waits == nullptr ? nullptr : waits->list.pop_front()}) {
+    const bool came = wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed;
+    try_step([&] { answer_wait(*wait, came ? Result<void>{} : Result<void>{close_error_}); });
   }
 }
 

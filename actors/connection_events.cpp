@@ -90,6 +90,7 @@ void Connection::drop_dead_read() {
   if (!read_reply_.requester_ended())
     return;
   stream_.forget_read(*this);
+  read_pending_ = false;
   read_reply_ = Reply{};
 }
 

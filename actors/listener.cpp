@@ -5,6 +5,7 @@
 
 #include "net/listening_sockets.hpp"
 #include "net/socket_api.hpp"
+#include "net/tell.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/memory_budget.hpp>
 
@@ -28,7 +29,13 @@ Listener::Listener(caf::actor_config& config, std::shared_ptr<LoopUnit> unit,
     adopt(options.handover);
   else
     watch_room();
-  update_pause();
+  try {
+    update_pause();
+  } catch (...) {
+    if (handover_ != nullptr)
+      leave_estate();
+    throw;
+  }
 }
 
 /// Hears of places that come back.
@@ -130,9 +137,14 @@ void Listener::listen(Reply reply, const Listen& request) {
     return listen(std::move(reply),
                   [&] { return bind_sockets(request.port, request.address, request.options); });
   const auto lookup = lookups_.insert(lookups_.end(), {std::move(reply), request, {}});
-  lookup->lookup = default_resolver()->start_resolve(
-      loop(), Resolve{request.address, request.port, request.options.family},
-      [this, lookup](const Result<Addresses>& found) { listen(lookup, found); });
+  try {
+    lookup->lookup = default_resolver()->start_resolve(
+        loop(), Resolve{request.address, request.port, request.options.family},
+        [this, lookup](const Result<Addresses>& found) { listen(lookup, found); });
+  } catch (...) {
+    lookups_.erase(lookup); // which answers
+    throw;
+  }
 }
 
 /// The host name of a Listen is looked up.
@@ -323,14 +335,14 @@ void Listener::on_end(const caf::error&) {
   drain_timer_.cancel();
   rate_timer_.cancel();
   end_reload();
-  for (NameLookup& lookup : std::exchange(lookups_, {}))
-    lookup.reply.deliver(*this, refusal());
   if (handover_ != nullptr)
     leave_estate();
-  stop();
-  drop_later(std::exchange(ending_, {}));
+  try_step([this] { stop(); });
+  try_step([this] { drop_later(std::exchange(ending_, {})); });
+  for (NameLookup& lookup : std::exchange(lookups_, {}))
+    try_step([&] { lookup.reply.deliver(*this, refusal()); });
   for (Reply& reply : std::exchange(drain_replies_, {}))
-    reply.deliver(*this, refusal());
+    try_step([&] { reply.deliver(*this, refusal()); });
   handler_ = nullptr; // handles to an ended listener do not keep what it refers to
 }
 

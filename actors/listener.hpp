@@ -74,7 +74,8 @@ private:
 
   void pause(bool value);
   void set_limits(Reply reply, const ListenerLimits& limits);
-  void update_pause();
+  void update_pause() { update_pause(limited()); }
+  void update_pause(bool was_limited);
   [[nodiscard]] std::uint64_t awaiting_header() const noexcept;
   [[nodiscard]] bool full() const noexcept;
   [[nodiscard]] bool memory_exhausted() const noexcept;

@@ -4,6 +4,7 @@
 #include "actors/listener_handover.hpp"
 
 #include "actors/listener.hpp"
+#include "net/tell.hpp"
 #include <squall/net/log.hpp>
 
 #include <stdexcept>
@@ -64,8 +65,9 @@ void Listener::adopt_unserved(Entry& entry, ProxyReader::Unserved unserved) {
   try {
     entry.proxy->accept(std::move(unserved.connection), unserved.peer);
   } catch (const std::exception& error) { // costs this connection
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"peer", to_string(unserved.peer)}, {"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"peer", to_string(unserved.peer)}, {"error", error.what()}};
+    });
   }
 }
 
@@ -75,15 +77,17 @@ void Listener::leave_estate() {
   ListenerEstate estate;
   estate.state = state_;
   if (!unit()->ending()) { // else no other will come
-    for (const auto& entry : entries_) {
-      entry->acceptor.stop();
-      if (entry->acceptor.socket().fd() < 0) // somebody has closed it
-        continue;
-      estate.entries.push_back({entry->acceptor.socket(), entry->accept, {}});
-      if (entry->proxy)
-        estate.entries.back().unserved = entry->proxy->release_pending();
-    }
-    drop_later(std::exchange(entries_, {}));
+    try_step([&] {
+      for (const auto& entry : entries_) {
+        entry->acceptor.stop();
+        if (entry->acceptor.socket().fd() < 0) // somebody has closed it
+          continue;
+        estate.entries.push_back({entry->acceptor.socket(), entry->accept, {}});
+        if (entry->proxy)
+          estate.entries.back().unserved = entry->proxy->release_pending();
+      }
+    });
+    try_step([this] { drop_later(std::exchange(entries_, {})); });
   }
   handover->impl_->leave(std::move(estate));
 }

@@ -50,8 +50,9 @@ void Listener::set_limits(Reply reply, const ListenerLimits& limits) {
   limits_ = limits;
   accept_tokens_ = std::min(accept_tokens_, static_cast<double>(limits_.max_accept_rate));
   tokens_counted_at_ = loop().turn_time();
+  const bool was_limited = limited();
   rate_timer_.cancel();
-  update_pause();
+  update_pause(was_limited);
   reply.deliver(*this);
 }
 
@@ -85,8 +86,7 @@ bool Listener::refill_accepts() {
 }
 
 /// Pauses the sockets, or lets them go on, as Pause and the limits say.
-void Listener::update_pause() {
-  const bool was_limited = limited();
+void Listener::update_pause(bool was_limited) {
   waits_for_room_ = false;
   if (full() && limits_.when_full == WhenFull::queue) {
     state_->wants_room = true;

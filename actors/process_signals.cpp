@@ -6,6 +6,7 @@
 #include "net/descriptor.hpp"
 #include "net/forced_end.hpp"
 #include "net/parent_process.hpp"
+#include "net/tell.hpp"
 #include <squall/net/log.hpp>
 #include <squall/tcp_server.hpp>
 
@@ -171,13 +172,21 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
     server.begin_reload_tls(); // a file may hold up the reload, but not the end
   if (drain_timeout > std::chrono::milliseconds::zero()) {
     set_end_stage("draining");
-    const Drained drained = server.drain(drain_timeout);
-    log_event(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
-              drained.cut > 0 ? "the time for draining was over; what was left is cut"
-                              : "the server has drained",
-              {{"finished", std::to_string(drained.finished)},
-               {"idle", std::to_string(drained.idle)},
-               {"cut", std::to_string(drained.cut)}});
+    try {
+      const Drained drained = server.drain(drain_timeout);
+      tell(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
+           drained.cut > 0 ? "the time for draining was over; what was left is cut"
+                           : "the server has drained",
+           [&] {
+             return LogFields{{"finished", std::to_string(drained.finished)},
+                              {"idle", std::to_string(drained.idle)},
+                              {"cut", std::to_string(drained.cut)}};
+           });
+    } catch (const std::exception& error) { // the end comes all the same
+      tell(LogLevel::error, "drain_failed", "the server could not drain; its connections are cut", [&] {
+        return LogFields{{"error", error.what()}};
+      });
+    }
   }
   set_end_stage("closing connections");
   server.shutdown();

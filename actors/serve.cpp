@@ -120,6 +120,9 @@ int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults
   } catch (const ConfigError& error) {
     write_soon(STDERR_FILENO, error.what() + std::string{'\n'});
     return exit_usage;
+  } catch (const std::exception& error) { // no memory, or no name of a file
+    write_soon(STDERR_FILENO, program + ": cannot read the configuration: " + error.what() + "\n");
+    return exit_usage;
   }
   if (command.check) {
     write_soon(STDOUT_FILENO, "the configuration is valid\n");

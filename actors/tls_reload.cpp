@@ -4,6 +4,7 @@
 #include "actors/tls_reload.hpp"
 
 #include "net/signals_blocked.hpp"
+#include "net/tell.hpp"
 #include "net/tls_context_state.hpp"
 #include "net/tls_files.hpp"
 
@@ -49,10 +50,14 @@ void TLSReload::State::run() {
   Outcome outcome;
   try {
     make(outcome);
+  } catch (const std::bad_alloc&) {
+    outcome.error = "out of memory"; // short enough to need none
   } catch (const std::exception& error) {
-    outcome.error = error.what();
+    try_step([&] { outcome.error = error.what(); });
+    if (outcome.error.empty())
+      outcome.error = "out of memory";
   }
-  tell(std::move(outcome));
+  try_step([&] { tell(std::move(outcome)); }); // else the time of the reload runs out, which is told
 }
 
 void TLSReload::State::tell(Outcome outcome) {

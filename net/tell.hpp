@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// tell.hpp: logs an event whose fields are made of heap, from where nothing may be thrown.
+// tell.hpp: for where nothing may be thrown, or no step left out, whatever memory lacks.
 #pragma once
 
 #include "net/memory_reserve.hpp"
@@ -9,6 +9,15 @@
 #include <new>
 
 namespace squall {
+
+/// Does `step`, or as much of it as there is memory for.
+template <class F>
+void try_step(F step) {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+  }
+}
 
 /// log_event with the fields that `make_fields` returns, which is called where the event is looked at only. The fields may
 /// use the loop's reserve of memory; without any the event goes without them.

@@ -49,6 +49,16 @@ TEST_F(LimitsTest, WeakSpot2AsManyAsTheLimitAreServedAndTheNextWaitsInTheKernel)
   EXPECT_EQ(info().rejected_count, 0U);
 }
 
+TEST_F(LimitsTest, NewLimitsDuringAPauseAreNoOtherPause) {
+  const ListenerLimits limits{.max_accept_rate = 1};
+  Client client{listen_under(limits)};
+  EXPECT_TRUE(served(client));
+  ASSERT_TRUE(wait_until([&] { return info().pause_count == 1; }));
+  for (int i = 0; i < 3; ++i)
+    ASSERT_TRUE(ask<Done>(listener_, SetLimits{limits}));
+  EXPECT_EQ(info().pause_count, 1U);
+}
+
 TEST_F(LimitsTest, ManyWhoWaitAreServedOneAfterTheOther) {
   const Endpoint server = listen_under({.max_connections = 1});
   std::vector<Client> clients;

@@ -3,6 +3,7 @@
 // stream_actor_senders_test.cpp: requests from every kind of actor, on every thread, also from ones that die.
 #include "tests/actors/support.hpp"
 
+#include <future>
 #include <thread>
 
 namespace squall::actor_tests {
@@ -135,6 +136,40 @@ TEST_F(StreamActorSenders, AComposedActorGetsTheReplyAsItsRequest) {
       .receive([&](std::string& text) { found = std::move(text); },
                [](const caf::error& error) { FAIL() << error_text(error); });
   EXPECT_EQ(found, "<quiet\n>");
+}
+
+TEST_F(StreamActorSenders, ACoroutinesReadIsCancelledAlsoAfterTheReadOfADeadActor) {
+  std::promise<StreamActor> made;
+  std::promise<StreamErrc> ended;
+  std::promise<caf::response_promise> asked;
+  const caf::actor gate = system_.spawn([&asked](caf::event_based_actor* self) {
+    return caf::behavior{[&asked, self](int) {
+      auto promise = self->make_response_promise();
+      asked.set_value(promise);
+      return promise;
+    }};
+  });
+  Client client{listen([&](IOStream stream, Endpoint) -> Task<> {
+    made.set_value(co_await current_stream_actor());
+    co_await request<int>(gate, test_deadline, 1);
+    const auto line = co_await stream.read_until("\n").as_result();
+    ended.set_value(line.error().code);
+  })};
+  client.send("x");
+  const StreamActor stream = made.get_future().get();
+  caf::response_promise go_on = asked.get_future().get();
+  {
+    caf::scoped_actor dies{system_};
+    static_cast<void>(dies->request(stream, caf::duration{test_deadline}, ReadUntil{"\n", {}}));
+    ASSERT_TRUE(wait_until([&] { return ask<StreamInfo>(stream, Info{}).value->reading; }));
+  }
+  EXPECT_EQ(*ask<Bytes>(stream, ReadBytes{1}).value, "x"); // which drops the dead actor's read
+  go_on.deliver(1);
+  ASSERT_TRUE(wait_until([&] { return ask<StreamInfo>(stream, Info{}).value->reading; }));
+  EXPECT_TRUE(ask<Done>(stream, CancelRead{}));
+  auto outcome = ended.get_future();
+  ASSERT_EQ(outcome.wait_for(test_deadline), std::future_status::ready);
+  EXPECT_EQ(outcome.get(), StreamErrc::cancelled);
 }
 
 TEST_F(StreamActorSenders, AComposedActorHandsOnAPendingReply) {
