@@ -26,7 +26,7 @@ private:
 /// @throws UnreadableFile, also for more than `max_size` bytes
 std::string read_regular_file(const std::string& path, std::size_t max_size);
 
-/// `path` as one that means the same wherever the process is later. Empty stays empty; so does a relative one where the
+/// `path` as one that means the same wherever the process is later. It is returned as it is when it is empty, and when the
 /// system does not tell where the process is.
 std::string absolute_path(const std::string& path);
 

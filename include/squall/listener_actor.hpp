@@ -3,8 +3,8 @@
 // listener_actor.hpp: the actor that accepts connections, and the handlers that serve them.
 //
 // A listener gives each connection a stream actor, on one of the I/O threads in turn, and a handler. A
-// handler that returns, throws or dies closes its stream, is counted, and, unless it just returned, logged
-// once ("handler_failed"); other connections never notice.
+// handler that returns, throws or dies closes its stream; one that failed is counted and logged once ("handler_failed"),
+// one that just ended with its connection is not (docs/logging.md). Other connections never notice.
 //
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.

@@ -53,8 +53,9 @@ public:
   TCPServer& operator=(const TCPServer&) = delete;
   virtual ~TCPServer();
 
-  /// Serves one connection. Its end closes the stream; an exception is logged, but for StreamClosedError,
-  /// which just says that the connection is gone. Without an override the stream closes at once, with an
+  /// Serves one connection. Its end closes the stream. An exception is logged as `handler_failed`; a StreamClosedError or a
+  /// TimeoutError of its own stream, which just says that the connection is over, as `connection_ended` at level info
+  /// (docs/logging.md). Without an override the stream closes at once, with an
   /// error in the log.
   virtual Task<> handle_stream(IOStream stream, Endpoint peer);
 
