@@ -200,6 +200,7 @@ int main(int argc, char** argv) {
   if (what == "stuck_processes")
     return stuck(stuck_handler(how), 2, squall::LogFormat::text);
   if (what == "closed_epoll")
-    return stuck(closes_epoll, 1, squall::LogFormat::text, std::chrono::minutes{1}); // an orderly end takes its time
+    return stuck(closes_epoll, 1, squall::LogFormat::text,
+                 std::chrono::minutes{1}); // an orderly end takes its time
   return 97;
 }
