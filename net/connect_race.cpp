@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <new>
 
 namespace squall {
 
@@ -24,6 +25,7 @@ bool is_local(const std::error_code& error) noexcept {
   case EADDRNOTAVAIL:
   case EAFNOSUPPORT:
   case ENETUNREACH:
+  case ENOMEM:
     return true;
   default:
     return false;
@@ -48,7 +50,7 @@ Addresses in_race_order(const Addresses& addresses) {
   return order;
 }
 
-/// One address, from its start on.
+/// One address.
 struct ConnectRace::Attempt final : EventCompletion {
   Attempt(ConnectRace& given, const Endpoint& address) : race{given}, record{address, {}} {}
   void on_event(Result<void> result) override { race.attempt_ended(*this, result); }
@@ -56,26 +58,30 @@ struct ConnectRace::Attempt final : EventCompletion {
   ConnectRace& race;
   ConnectAttempt record;
   IOStream stream; ///< while it is under way
+  bool started = false;
 };
 
 ConnectRace::ConnectRace(EventLoop& loop, Addresses addresses, const ConnectOptions& options,
                          MakeTransport make_transport, OnEnd on_end)
-    : loop_{loop}, addresses_{std::move(addresses)}, options_{options.stream}, delay_{std::clamp(
-                                                                                   options.attempt_delay,
-                                                                                   least_delay, most_delay)},
-      make_transport_{std::move(make_transport)}, on_end_{std::move(on_end)} {}
+    : loop_{loop}, options_{options.stream}, delay_{std::clamp(options.attempt_delay, least_delay,
+                                                               most_delay)},
+      make_transport_{std::move(make_transport)}, on_end_{std::move(on_end)} {
+  for (const Endpoint& address : addresses)
+    attempts_.emplace_back(*this, address);
+  next_ = attempts_.begin();
+}
 
 ConnectRace::~ConnectRace() { give_up(std::errc::operation_canceled); }
 
 void ConnectRace::start_next() {
-  while (next_ < addresses_.size()) {
-    Attempt& attempt = attempts_.emplace_back(*this, addresses_[next_++]);
+  while (next_ != attempts_.end()) {
+    Attempt& attempt = *next_++;
     const auto result = start(attempt);
     if (!result) {
       ++pending_count_;
-      if (next_ < addresses_.size())
-        timer_.start_after(loop_, delay_);
-      return;
+      if (next_ == attempts_.end() || start_timer())
+        return;
+      continue; // the next begins at once
     }
     if (*result)
       return win(attempt);
@@ -87,13 +93,29 @@ void ConnectRace::start_next() {
   on_end(*error_);
 }
 
+/// @returns false without memory for it
+bool ConnectRace::start_timer() noexcept {
+  try {
+    timer_.start_after(loop_, delay_);
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
 std::optional<Result<void>> ConnectRace::start(Attempt& attempt) {
+  const auto failed = [](std::error_code error) {
+    return Result<void>{StreamError{StreamErrc::closed, CloseReason::transport_error, error}};
+  };
+  attempt.started = true;
   try {
     attempt.stream = IOStream{loop_, make_transport_(attempt.record.address), options_};
+    return attempt.stream.start_connect(Connect{attempt.record.address}, attempt);
   } catch (const std::system_error& refused) {
-    return Result<void>{StreamError{StreamErrc::closed, CloseReason::transport_error, refused.code()}};
+    return failed(refused.code());
+  } catch (const std::bad_alloc&) {
+    return failed(std::make_error_code(std::errc::not_enough_memory));
   }
-  return attempt.stream.start_connect(Connect{attempt.record.address}, attempt);
 }
 
 void ConnectRace::attempt_ended(Attempt& attempt, const Result<void>& result) {
@@ -123,7 +145,7 @@ void ConnectRace::note_failure(Attempt& attempt, StreamError error) {
 
 void ConnectRace::give_up(std::errc why) noexcept {
   timer_.cancel();
-  next_ = addresses_.size();
+  next_ = attempts_.end();
   for (Attempt& attempt : attempts_) {
     if (!attempt.stream)
       continue;
@@ -136,7 +158,8 @@ void ConnectRace::give_up(std::errc why) noexcept {
 std::vector<ConnectAttempt> ConnectRace::attempts() const {
   std::vector<ConnectAttempt> tried;
   for (const Attempt& attempt : attempts_)
-    tried.push_back(attempt.record);
+    if (attempt.started)
+      tried.push_back(attempt.record);
   return tried;
 }
 

@@ -3,6 +3,7 @@
 // tcp_client.cpp: a connect from the name to the last step of the handshake.
 #include "net/connect_race.hpp"
 #include "net/socket_api.hpp"
+#include "net/tell.hpp"
 #include <squall/net/log.hpp>
 #include <squall/net/tcp_client.hpp>
 
@@ -16,13 +17,19 @@ StreamError usage_error() {
   return {StreamErrc::invalid_argument, CloseReason::none, std::make_error_code(std::errc::invalid_argument)};
 }
 
+StreamError no_memory() {
+  return {StreamErrc::closed, CloseReason::transport_error,
+          std::make_error_code(std::errc::not_enough_memory)};
+}
+
 AddressFamily family_of(const std::string& number) {
   return number.find(':') == std::string::npos ? AddressFamily::ipv4 : AddressFamily::ipv6;
 }
 
 } // namespace
 
-/// One connect. Its steps follow each other from the loop: lookup, race, handshake, answer.
+/// One connect. Its steps follow each other from the loop: lookup, race, handshake, answer. From the lookup on each step
+/// ends in the next one, or in fail(): nothing else would answer.
 class ConnectOperation final : private Watcher, private LoopTask, private EventCompletion {
 public:
   ConnectOperation(EventLoop& loop, std::shared_ptr<Resolver> resolver, std::string host, std::uint16_t port,
@@ -44,10 +51,11 @@ private:
   void run_task() override;
 
   [[nodiscard]] const char* check_options() const;
-  void race(Result<Addresses> addresses);
-  void shake(IOStream stream);
-  void fail(StreamError error);
-  void finish(Result<IOStream> result);
+  void race(Result<Addresses> addresses) noexcept;
+  [[nodiscard]] std::unique_ptr<Transport> make_transport(const Endpoint& address) const;
+  void shake(IOStream stream) noexcept;
+  void fail(StreamError error) noexcept;
+  void finish(Result<IOStream> result) noexcept;
   void drop_stream() noexcept;
   [[nodiscard]] std::string message() const;
 
@@ -97,41 +105,51 @@ void ConnectOperation::start() {
                                      [this](Result<Addresses> addresses) { race(std::move(addresses)); });
 }
 
-void ConnectOperation::race(Result<Addresses> addresses) {
+void ConnectOperation::race(Result<Addresses> addresses) noexcept {
   if (!addresses)
     return fail(addresses.error());
   step_ = "connect";
-  const auto make_transport = [this](const Endpoint& address) {
-    if (options_.source_ip.empty() && options_.source_port == 0)
-      return make_unconnected_transport();
-    socket_api::Bound bound =
-        socket_api::bind_source({options_.source_ip, options_.source_port, address.family});
-    if (bound.error != 0)
-      throw std::system_error{bound.error, std::generic_category(), "bind"};
-    return make_unconnected_transport(std::move(bound.socket));
-  };
-  race_ = std::make_unique<ConnectRace>(loop_, in_race_order(*addresses), options_, make_transport,
-                                        [this](Result<IOStream> result) {
-                                          attempts_ = race_->attempts();
-                                          if (!result)
-                                            fail(result.error());
-                                          else
-                                            shake(std::move(*result));
-                                        });
+  try {
+    race_ = std::make_unique<ConnectRace>(
+        loop_, in_race_order(*addresses), options_,
+        [this](const Endpoint& address) { return make_transport(address); },
+        [this](Result<IOStream> result) {
+          if (!result)
+            fail(result.error());
+          else
+            shake(std::move(*result));
+        });
+  } catch (const std::bad_alloc&) {
+    return fail(no_memory());
+  }
   race_->start();
 }
 
-void ConnectOperation::shake(IOStream stream) {
+std::unique_ptr<Transport> ConnectOperation::make_transport(const Endpoint& address) const {
+  if (options_.source_ip.empty() && options_.source_port == 0)
+    return make_unconnected_transport();
+  socket_api::Bound bound =
+      socket_api::bind_source({options_.source_ip, options_.source_port, address.family});
+  if (bound.error != 0)
+    throw std::system_error{bound.error, std::generic_category(), "bind"};
+  return make_unconnected_transport(std::move(bound.socket));
+}
+
+void ConnectOperation::shake(IOStream stream) noexcept {
   if (!options_.tls)
     return finish(std::move(stream));
   step_ = "TLS handshake";
   stream_ = std::move(stream);
-  std::string name = options_.server_hostname.empty() ? host_ : options_.server_hostname;
-  if (name.ends_with('.'))
-    name.pop_back(); // certificates and SNI have none (RFC 6066, 3)
-  if (const auto result =
-          stream_.start_tls(StartTLS{false, options_.tls, std::move(name), options_.timeout}, *this))
-    on_event(*result);
+  try {
+    std::string name = options_.server_hostname.empty() ? host_ : options_.server_hostname;
+    if (name.ends_with('.'))
+      name.pop_back(); // certificates and SNI have none (RFC 6066, 3)
+    if (const auto result =
+            stream_.start_tls(StartTLS{false, options_.tls, std::move(name), options_.timeout}, *this))
+      on_event(*result);
+  } catch (const std::bad_alloc&) {
+    fail(no_memory());
+  }
 }
 
 void ConnectOperation::on_event(Result<void> result) {
@@ -140,18 +158,19 @@ void ConnectOperation::on_event(Result<void> result) {
   finish(std::exchange(stream_, IOStream{}));
 }
 
-void ConnectOperation::fail(StreamError error) {
-  if (race_ != nullptr) {
+void ConnectOperation::fail(StreamError error) noexcept {
+  if (race_ != nullptr)
     race_->give_up(error.code == StreamErrc::timed_out ? std::errc::timed_out
                                                        : std::errc::operation_canceled);
-    attempts_ = race_->attempts();
-  }
   drop_stream();
   finish(error);
 }
 
 /// Calls back in the loop's next phase: not inside the call that starts the connect, nor inside those of others.
-void ConnectOperation::finish(Result<IOStream> result) {
+void ConnectOperation::finish(Result<IOStream> result) noexcept {
+  const ReserveUse use;
+  if (race_ != nullptr)
+    try_step([this] { attempts_ = race_->attempts(); });
   Watcher::unlink();
   deadline_.cancel();
   lookup_ = Lookup{};
@@ -161,7 +180,13 @@ void ConnectOperation::finish(Result<IOStream> result) {
 
 void ConnectOperation::run_task() {
   const TCPClient::Callback callback = std::move(callback_); // it may destroy this
-  std::string text = *result_ ? std::string{} : message();
+  std::string text;
+  if (!*result_)
+    try_step([&] {
+      const ReserveUse use;
+      text = "cannot connect"; // so short that it needs no memory
+      text = message();
+    });
   ConnectResult result{std::move(*result_), std::move(attempts_), std::move(text)};
   result_.reset();
   callback(std::move(result));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // allocation_failure_test.cpp: what a server does when there is no memory, at any point where it asks for some.
+#include "tests/allocation/client_scenarios.hpp"
 #include "tests/allocation/listener_scenarios.hpp"
 
 namespace squall::allocation_tests {
@@ -68,6 +69,22 @@ TEST_P(AllocationFailure, OfTLS13CostsItsConnection) {
 TEST_P(AllocationFailure, OfAStartIsToldAndLeavesNothing) { expect_sound(tour<StartAndStop>(), 10); }
 
 TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tour<Limits>(), 10); }
+
+TEST_P(AllocationFailure, OfAConnectToANumberIsItsAnswer) {
+  expect_sound(tour<Connecting>(Target::number, TLSContext{}, TLSContext{}), 10);
+}
+
+TEST_P(AllocationFailure, OfAConnectToSeveralAddressesIsItsAnswer) {
+  expect_sound(tour<Connecting>(Target::addresses, TLSContext{}, TLSContext{}), 20);
+}
+
+TEST_P(AllocationFailure, OfAConnectWithTLSIsItsAnswer) {
+  const TLSContext client{testing_support::client_options()};
+  const TLSContext server{testing_support::server_options()};
+  const auto make = [&] { return std::make_unique<Connecting>(Target::tls, client, server); };
+  const long step = std::getenv("SQUALL_ALL_POINTS") != nullptr ? 1 : 7;
+  expect_sound(tour_of_allocations(GetParam(), FailingThreads::io, make, step), 50);
+}
 
 /// One allocation that fails; of a shortage that lasts see "When memory runs out" in docs/servers.md.
 template <class T, class... Args>

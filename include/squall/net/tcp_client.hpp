@@ -19,7 +19,8 @@
 // Errors     StreamErrc::invalid_argument, lookup_failed: as Resolver; or for options that can never work.
 //            closed             no address could be connected: the error of the first attempt that got furthest (one that
 //                               was refused says more than one that had no route); or, with CloseReason::tls_failed, the
-//                               handshake; or, with shutting_down, the end of the loop
+//                               handshake; or, with shutting_down, the end of the loop; or, with ENOMEM as its real_error,
+//                               the lack of memory
 //            server_hostname    TLS verifies its peer, and the host is neither a name nor an address
 //            timed_out          ConnectOptions::timeout is over
 #pragma once
@@ -128,7 +129,7 @@ public:
   [[nodiscard]] TCPConnectAwaitable connect(std::string host, std::uint16_t port,
                                             ConnectOptions options = ConnectOptions{});
 
-  /// Connects and calls `callback`, once, from the loop.
+  /// Connects and calls `callback`, once, from the loop. @throws std::bad_alloc when nothing has begun, and nothing is called
   void connect(std::string host, std::uint16_t port, ConnectOptions options, Callback callback);
 
   /// As above, while the PendingConnect lives. The callback may destroy it.
