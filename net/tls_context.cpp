@@ -19,6 +19,7 @@
 #include <limits>
 #include <new>
 #include <optional>
+#include <string_view>
 
 namespace squall {
 
@@ -185,15 +186,45 @@ void trust_directory(X509_STORE& store, const std::string& path, const TLSFiles&
   }
 }
 
+/// Where the next block of PEM begins in `text`, at `from` or behind it.
+std::size_t find_block(std::string_view text, std::size_t from) noexcept {
+  constexpr std::string_view begin = "-----BEGIN ";
+  std::size_t at = text.find(begin, from);
+  while (at != std::string_view::npos && at > 0 && text[at - 1] != '\n')
+    at = text.find(begin, at + 1);
+  return std::min(at, text.size());
+}
+
+/// Trusts what can be read of the file of the system's authorities. Each block is read alone, so that one that is damaged, or has
+/// no end, takes no other with it.
+void trust_readable(X509_STORE& store, const std::string& file, const TLSFiles& files) {
+  const std::string& text = files.text(file);
+  const std::string none;
+  std::size_t damaged = 0;
+  for (std::size_t at = find_block(text, 0), next; at < text.size(); at = next) {
+    next = find_block(text, at + 1);
+    const std::string block = text.substr(at, next - at);
+    const BioPtr bio = Source{"ca", none, block, files}.open();
+    std::string no_password;
+    const CertificatePtr authority{PEM_read_bio_X509_AUX(bio.get(), nullptr, &give_password, &no_password)};
+    if (authority != nullptr && X509_STORE_add_cert(&store, authority.get()) == 1)
+      continue;
+    const int reason = ERR_GET_REASON(ERR_peek_last_error());
+    if (reason == ERR_R_MALLOC_FAILURE)
+      throw std::bad_alloc{};
+    damaged += reason != PEM_R_NO_START_LINE ? 1 : 0; // which is a block of something else
+    ERR_clear_error();
+  }
+  if (damaged > 0)
+    log_event(LogLevel::warning, "tls_authorities",
+              "certificates of the system's authorities are damaged and are not trusted; install them anew",
+              {{"file", file}, {"damaged", std::to_string(damaged)}});
+}
+
 /// The same files as SSL_CTX_set_default_verify_paths(3), which reads most of them in the midst of handshakes.
 void trust_system(X509_STORE& store, const TLSFiles& files) {
-  if (!files.system_file().empty()) {
-    const std::string none;
-    const Source source{"ca", files.system_file(), none, files};
-    const BioPtr bio = source.open();
-    while (const auto authority = read_next<CertificatePtr>(*bio, source, &PEM_read_bio_X509_AUX))
-      X509_STORE_add_cert(&store, authority.get());
-  }
+  if (!files.system_file().empty())
+    trust_readable(store, files.system_file(), files);
   for (const std::string& directory : files.system_directories())
     trust_directory(store, directory, files, false);
 }

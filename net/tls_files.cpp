@@ -73,26 +73,22 @@ void TLSFiles::read(const TLSContext& context) {
     read(of_name);
 }
 
-void TLSFiles::read_file(const char* what, const std::string& path) {
-  if (path.empty() || texts_.count(path) > 0)
+/// @throws UnreadableFile
+void TLSFiles::read_text(const std::string& path) {
+  if (texts_.count(path) > 0)
     return;
   if (before_)
     before_(path);
-  try {
-    texts_.emplace(path, read_regular_file(path, max_tls_file_size));
-  } catch (const UnreadableFile& error) {
-    fail(what, path, error.what());
-  }
+  texts_.emplace(path, read_regular_file(path, max_tls_file_size));
 }
 
-bool TLSFiles::read_if_possible(const std::string& path) {
+void TLSFiles::read_file(const char* what, const std::string& path) {
+  if (path.empty())
+    return;
   try {
-    if (before_)
-      before_(path);
-    texts_.emplace(path, read_regular_file(path, max_tls_file_size));
-    return true;
-  } catch (const UnreadableFile&) {
-    return false;
+    read_text(path);
+  } catch (const UnreadableFile& error) {
+    fail(what, path, error.what());
   }
 }
 
@@ -112,10 +108,14 @@ void TLSFiles::read_directory(const std::string& path, bool must) {
     fail("ca_directory", path, error.message());
   std::sort(found.begin(), found.end(), [](const Hashed& a, const Hashed& b) { return a.path < b.path; });
   const auto read_one = [&](const Hashed& file) {
-    if (!must || !std::filesystem::exists(file.path, error))
-      return read_if_possible(file.path);
-    read_file("file of the ca_directory", file.path);
-    return true;
+    try {
+      read_text(file.path);
+      return true;
+    } catch (const UnreadableFile& unreadable) {
+      if (must && unreadable.error() != ENOENT)
+        fail("file of the ca_directory", file.path, unreadable.what());
+      return false;
+    }
   };
   std::erase_if(found, [&](const Hashed& file) { return !read_one(file); });
   directories_.emplace(path, std::move(found));
@@ -125,8 +125,11 @@ void TLSFiles::read_system() {
   if (std::exchange(system_read_, true))
     return;
   const std::string file = from_environment(X509_get_default_cert_file_env(), X509_get_default_cert_file());
-  if (read_if_possible(file))
+  try {
+    read_text(file);
     system_file_ = file;
+  } catch (const UnreadableFile&) { // a system may have no such file
+  }
   const std::string list = from_environment(X509_get_default_cert_dir_env(), X509_get_default_cert_dir());
   for (std::size_t begin = 0; begin <= list.size();) {
     const std::size_t end = std::min(list.find(':', begin), list.size());

@@ -42,16 +42,18 @@ public:
   [[nodiscard]] const std::vector<Hashed>& hashed(const std::string& directory) const {
     return directories_.at(directory);
   }
-  /// Where the system's authorities are: SSL_CERT_FILE, or OpenSSL's own; "" where there is no such file.
+  /// The file of the system's authorities: that of SSL_CERT_FILE, or OpenSSL's own. "": it could not be read, or was not asked
+  /// for.
   [[nodiscard]] const std::string& system_file() const noexcept { return system_file_; }
-  /// SSL_CERT_DIR, or OpenSSL's own; only those that there are.
+  /// The directories of the system's authorities: those of SSL_CERT_DIR, or OpenSSL's own, also such as do not exist. Each was
+  /// read as far as that was possible.
   [[nodiscard]] const std::vector<std::string>& system_directories() const noexcept {
     return system_directories_;
   }
 
 private:
+  void read_text(const std::string& path);
   void read_file(const char* what, const std::string& path);
-  bool read_if_possible(const std::string& path);
   void read_directory(const std::string& path, bool must);
   void read_system();
 

@@ -3,6 +3,7 @@
 // tls_files_test.cpp: which files contexts of TLS read, when, and from where.
 #include "net/regular_file.hpp"
 #include "net/tls_files.hpp"
+#include "tests/log_recorder.hpp"
 #include "tests/net/tls_fixture.hpp"
 
 #include <cstdlib>
@@ -163,6 +164,28 @@ TEST_F(TLSFilesTest, ReadsADirectoryOfAuthoritiesBeforeAnyHandshake) {
   EXPECT_NE(why_not(options).find("is a FIFO"), std::string::npos) << why_not(options);
 }
 
+/// Only a file that has gone may be missed: with any other error an authority would be left out that somebody relies on.
+TEST_F(TLSFilesTest, TellsOfEachFileOfADirectoryThatCannotBeReached) {
+  make_directory("authorities");
+  const std::string file =
+      write("authorities/" + hashed(test_authority()), test_authority().certificate_pem());
+  TLSOptions options = tls_client_options();
+  options.ca_directory = (folder_ / "authorities").string();
+  const fs::path link = folder_ / "authorities/00000000.0";
+  const std::pair<fs::path, int> rows[]{{folder_ / "gone", 0},
+                                        {link, ELOOP},
+                                        {file + "/inside", ENOTDIR},
+                                        {std::string(300, 'a'), ENAMETOOLONG}};
+  for (const auto& [target, error] : rows) {
+    fs::remove(link);
+    fs::create_symlink(target, link);
+    const std::string said = why_not(options);
+    const std::string why = '"' + link.string() + "\": " + std::generic_category().message(error);
+    EXPECT_EQ(said.find(why) != std::string::npos, error != 0) << target << ": " << said;
+    EXPECT_EQ(said.empty(), error == 0) << said;
+  }
+}
+
 TEST_F(TLSFilesTest, ReadsListsInADirectoryWhereListsAreAskedFor) {
   const Identity revoked = issue({.dns_names = {"localhost"}}, &test_authority());
   make_directory("authorities");
@@ -177,15 +200,46 @@ TEST_F(TLSFilesTest, ReadsListsInADirectoryWhereListsAreAskedFor) {
   EXPECT_EQ(verify(test_server(), "localhost", client).reason, CloseReason::none);
 }
 
+struct Environment {
+  Environment(const char* variable, const std::string& value) : name{variable} {
+    ::setenv(name, value.c_str(), 1);
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
+  ~Environment() { ::unsetenv(name); }
+  const char* name;
+};
+
+TEST_F(TLSFilesTest, TrustsTheSystemsAuthoritiesAroundOnesThatAreDamaged) {
+  set_log_level(LogLevel::info);
+  const std::string first = issue({.common_name = "First", .is_authority = true}).certificate_pem();
+  const std::string second = test_authority().certificate_pem();
+  const std::string whole = issue({.common_name = "Whole", .is_authority = true}).certificate_pem();
+  std::string rubbish = whole;
+  rubbish.replace(whole.size() / 2, 4, "!?!?");
+  const std::string no_certificate = "-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----\n";
+  const std::string rows[]{rubbish, no_certificate, whole.substr(0, whole.size() / 2) + '\n',
+                           rubbish + no_certificate};
+  for (const std::string& damaged : rows) {
+    const Environment file{"SSL_CERT_FILE", write("system.pem", first + "a comment\n" + damaged + second)};
+    const Environment no_directory{"SSL_CERT_DIR", "/nowhere"};
+    const LogRecorder log;
+    const TLSContext client{tls_client_options()};
+    EXPECT_EQ(verify(test_server(), "localhost", client).reason, CloseReason::none) << damaged;
+    const auto told = log.events("tls_authorities");
+    ASSERT_EQ(told.size(), 1u) << damaged;
+    EXPECT_EQ(told[0].level, LogLevel::warning);
+    EXPECT_EQ(told[0].fields.at("damaged"), &damaged == std::end(rows) - 1 ? "2" : "1");
+  }
+  const Environment file{
+      "SSL_CERT_FILE", write("system.pem", first + test_server().key_pem() + second + whole.substr(0, 100))};
+  const LogRecorder log;
+  EXPECT_EQ(verify(test_server(), "localhost", TLSContext{tls_client_options()}).reason, CloseReason::none);
+  EXPECT_EQ(log.count("tls_authorities"), 1u) << "of the one without an end, not of the key";
+}
+
 /// Those of the system are many, and somebody else's: what cannot be used among them is passed over.
 TEST_F(TLSFilesTest, ReadsTheSystemsAuthoritiesBeforeAnyHandshake) {
-  struct Environment {
-    Environment(const char* variable, const std::string& value) : name{variable} {
-      ::setenv(name, value.c_str(), 1);
-    }
-    ~Environment() { ::unsetenv(name); }
-    const char* name;
-  };
   const std::string directory = make_directory("system");
   const Identity other = issue({.common_name = "Other", .is_authority = true});
   write("system/" + hashed(test_authority()), test_authority().certificate_pem());
