@@ -46,6 +46,8 @@ using std::chrono::steady_clock;
 constexpr std::chrono::seconds end_grace{10};
 /// What they get beyond what they have said, to come to their own end and say why it took so long.
 constexpr std::chrono::seconds kill_grace{1};
+/// How often the parent looks itself whether a child has ended, when it waits for that: a SIGCHLD may be lost.
+constexpr std::chrono::seconds look_interval{1};
 constexpr std::array<int, 3> forwarded_signals{SIGTERM, SIGINT, SIGHUP};
 
 int current_task_id = -1;
@@ -273,10 +275,13 @@ private:
   [[nodiscard]] Duration time_to_next_step() const {
     Duration time = std::chrono::hours{1};
     const TimePoint now = steady_clock::now();
-    for (const Child& child : children_)
+    for (const Child& child : children_) {
+      if (ending_since_ && child.pid != 0)
+        time = std::min<Duration>(time, look_interval);
       for (const auto& step : {child.start_at, kill_time(child)})
         if (step)
           time = std::min<Duration>(time, std::max<Duration>(Duration::zero(), *step - now));
+    }
     return time;
   }
 

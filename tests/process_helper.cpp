@@ -101,11 +101,12 @@ int wait_for(std::initializer_list<int> numbers) {
     pause();
 }
 
-// -- faults of fork(2)
+// -- faults of fork(2), and a SIGCHLD that is lost
 
 int failing_fork = 0; ///< the how manieth fails; 0: none
 int fork_count = 0;
 bool child_kills_parent = false;
+bool child_signals_lost = false;
 
 /// Each child says that it is there, and ends; the parent says what was thrown.
 int fork_fails(const Arguments& arguments) {
@@ -202,6 +203,12 @@ int stay(const Arguments&) {
   squall::fork_processes(2);
   say(std::to_string(getpid()));
   pause_for_ever();
+}
+
+/// As `stay`, but the parent never hears of the end of a child.
+int deaf(const Arguments&) {
+  child_signals_lost = true;
+  return stay({});
 }
 
 int ignored_hang_up(const Arguments&) {
@@ -441,6 +448,7 @@ const std::map<std::string, int (*)(const Arguments&)> programs{
     {"give_up", give_up},
     {"signals", signals},
     {"stay", stay},
+    {"deaf", deaf},
     {"ignored_hang_up", ignored_hang_up},
     {"state", state},
     {"other_child", other_child},
@@ -474,6 +482,15 @@ extern "C" pid_t fork() noexcept {
       sched_yield();
   }
   return pid;
+}
+
+extern "C" int sigtimedwait(const sigset_t* set, siginfo_t* info, const timespec* longest) {
+  static const auto next = reinterpret_cast<int (*)(const sigset_t*, siginfo_t*, const timespec*)>(
+      dlsym(RTLD_NEXT, "sigtimedwait"));
+  sigset_t heard = *set;
+  if (child_signals_lost)
+    sigdelset(&heard, SIGCHLD);
+  return next(&heard, info, longest);
 }
 
 int main(int argc, char** argv) {

@@ -146,6 +146,13 @@ TEST_F(ForkProcesses, ChildrenWithoutAHandlerDieOfTheForwardedSignal) {
   }
 }
 
+TEST_F(ForkProcesses, EndsAlsoWhenTheSignalOfAChildsEndIsLost) {
+  Helper helper{loop, {"deaf"}};
+  helper.lines(2);
+  helper.process().kill(SIGTERM);
+  EXPECT_EQ(helper.returncode(), 0);
+}
+
 TEST_F(ForkProcesses, ReplacesAChildThatSomebodyElseEnds) {
   Helper helper{loop, {"stay"}};
   const Lines pids = helper.lines(2);
