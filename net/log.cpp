@@ -7,6 +7,7 @@
 
 #include "net/log_limiter.hpp"
 #include "net/log_output.hpp"
+#include "net/memory_reserve.hpp"
 #include <squall/net/log.hpp>
 
 #include <array>
@@ -271,6 +272,7 @@ bool pass(const LogSink* sink, const LogEvent& event) noexcept {
   try {
     if (sink == nullptr)
       return write_to_stderr(event);
+    const ReserveUse none{false}; // who logs may use the reserve, code of users not
     (*sink)(event);
     return true;
   } catch (...) { // a sink that throws, or no memory for a line
@@ -301,7 +303,10 @@ void deliver(LogState& state, std::unique_lock<std::mutex>& lock, const LogEvent
   state.returned.notify_all();
   if (sink.use_count() == 1) { // it was replaced; its destructor may log
     lock.unlock();
-    sink.reset();
+    {
+      const ReserveUse none{false};
+      sink.reset();
+    }
     lock.lock();
   }
 }

@@ -3,6 +3,7 @@
 // log_test.cpp: the log: levels, rate, escaping, both forms of a line, sinks.
 
 #include "net/log_limiter.hpp"
+#include "net/memory_reserve.hpp"
 #include <squall/net/log.hpp>
 
 #include <gtest/gtest.h>
@@ -11,6 +12,7 @@
 #include <atomic>
 #include <limits>
 #include <memory>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -432,6 +434,40 @@ TEST_F(Log, SwallowsAnExceptionOfItsSink) {
   log_event(LogLevel::info, "e", "m");
   log_event(LogLevel::info, "e", "m");
   EXPECT_EQ(calls, 2);
+}
+
+/// What an allocation does that fails (operator new). @returns whether a part of the thread's reserve went to it
+bool takes_from_reserve() {
+  try {
+    std::get_new_handler()();
+    return true;
+  } catch (const std::bad_alloc&) {
+    return false;
+  }
+}
+
+/// The reserve is for the library's own last steps: a sink that uses much memory would leave nothing to them.
+TEST_F(Log, KeepsItsSinkFromTheReserveOfMemory) {
+  MemoryReserve reserve;
+  MemoryReserve* const before = MemoryReserve::set_current(&reserve);
+  struct Sink {
+    std::shared_ptr<std::vector<bool>> took;
+    std::shared_ptr<void> end{nullptr, [seen = took](void*) { seen->push_back(takes_from_reserve()); }};
+    void operator()(const LogEvent&) const {
+      took->push_back(takes_from_reserve());
+      set_log_sink({}); // which goes when this has returned
+    }
+  };
+  const auto took = std::make_shared<std::vector<bool>>();
+  took->reserve(2);
+  set_log_sink(Sink{took});
+  {
+    const ReserveUse use;
+    log_event(LogLevel::error, "name", "message");
+    EXPECT_TRUE(takes_from_reserve()) << "who logs has it as before";
+  }
+  MemoryReserve::set_current(before);
+  EXPECT_EQ(*took, (std::vector<bool>{false, false}));
 }
 
 TEST_F(Log, DropsWhatItsSinkLogs) {
