@@ -151,6 +151,14 @@ private:
     EXPECT_EQ(error.code, code);
   }
 
+  /// Lets the loop turn until `done`, for a second of its clock at most.
+  template <class Predicate>
+  Task<> turn_until(Predicate done) {
+    const TimePoint deadline = clock_.now() + 1s;
+    while (!done() && clock_.now() < deadline)
+      co_await sleep_for(1ms); // a turn
+  }
+
   Task<> use_limits_and_times() {
     co_await say("give 40\n");
     expect(StreamErrc::unsatisfiable_read,
@@ -165,15 +173,19 @@ private:
       ++read_answers;
       cancelled.emplace(std::move(result));
     });
-    co_await sleep_for(30ms);
+    co_await turn_until([&] { return ours_.unread_size() == 45 || cancelled; });
+    EXPECT_TRUE(ours_.unread_size() == 45 || ours_.closed()) << "what it waits for behind them never comes";
     ours_.cancel_read();
-    co_await sleep_for(30ms); // an outcome that was there at once is told from the loop
+    co_await turn_until(
+        [&] { return cancelled.has_value(); }); // what was there at once is told from the loop
     EXPECT_TRUE(cancelled.has_value());
     if (cancelled)
       expect(StreamErrc::cancelled, *cancelled);
     TestRead forgotten;
     forgotten.start(ours_, ReadInto{MutableBytes{90}});
-    co_await sleep_for(30ms);
+    const std::uint64_t begun = loop_.turn();
+    co_await turn_until(
+        [&] { return loop_.turn() > begun + 1 || forgotten.answered(); }); // it has looked for more
     ours_.forget_read(forgotten);
     if (forgotten.answered())
       expect(StreamErrc::closed, *forgotten.outcome);
