@@ -23,9 +23,9 @@ struct EndTimes {
 };
 
 /// Holds the handlers of the signals while it lives; one at a time in a process. A second SIGINT or SIGTERM ends the
-/// process at once, and end_by_force does when both times are over, whoever holds the threads up: a timer sends SIGTERM once more, which
-/// needs no thread, no memory and no descriptor. The calling thread gets the signals, whatever mask the process began with. A SIGINT that
-/// is ignored (a shell does so for what it starts in the background) is left so.
+/// process at once, and end_by_force does when both times are over, whoever holds the threads up: a timer sends SIGTERM
+/// once more, which needs no thread, no memory and no descriptor. The calling thread gets the signals, whatever mask
+/// the process began with. A SIGINT that is ignored (a shell does so for what it starts in the background) is left so.
 class ProcessSignals {
 public:
   enum class Wish : unsigned char { terminate, reload };
@@ -60,7 +60,8 @@ private:
   sigset_t previous_;
 };
 
-/// Reloads what can be reloaded at each SIGHUP, logging what comes of it; drains the server and shuts it down at the end.
+/// Reloads what can be reloaded at each SIGHUP, logging what comes of it; drains the server and shuts it down at the
+/// end.
 void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
                           std::chrono::milliseconds drain_timeout);
 

@@ -2,7 +2,8 @@
 //
 // tls_files.hpp: the files of TLS, as they are at one moment, so that OpenSSL opens none.
 //
-// OpenSSL would wait for the writer of a FIFO, and would look into directories of authorities in the midst of handshakes.
+// OpenSSL would wait for the writer of a FIFO, and would look into directories of authorities in the midst of
+// handshakes.
 //
 // Threads    One that may wait for a disk: none of a loop.
 #pragma once
@@ -17,7 +18,8 @@
 
 namespace squall {
 
-/// A certificate or a key has a few KiB, the authorities of a system some hundred; only lists of what was revoked are large.
+/// A certificate or a key has a few KiB, the authorities of a system some hundred; only lists of what was revoked are
+/// large.
 inline constexpr std::size_t max_tls_file_size = std::size_t{64} * 1024 * 1024;
 
 class TLSFiles {
@@ -42,11 +44,11 @@ public:
   [[nodiscard]] const std::vector<Hashed>& hashed(const std::string& directory) const {
     return directories_.at(directory);
   }
-  /// The file of the system's authorities: that of SSL_CERT_FILE, or OpenSSL's own. "": it could not be read, or was not asked
-  /// for.
+  /// The file of the system's authorities: that of SSL_CERT_FILE, or OpenSSL's own. "": it could not be read, or was
+  /// not asked for.
   [[nodiscard]] const std::string& system_file() const noexcept { return system_file_; }
-  /// The directories of the system's authorities: those of SSL_CERT_DIR, or OpenSSL's own, also such as do not exist. Each was
-  /// read as far as that was possible.
+  /// The directories of the system's authorities: those of SSL_CERT_DIR, or OpenSSL's own, also such as do not exist.
+  /// Each was read as far as that was possible.
   [[nodiscard]] const std::vector<std::string>& system_directories() const noexcept {
     return system_directories_;
   }

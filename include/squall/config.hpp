@@ -3,8 +3,8 @@
 // config.hpp: a server's configuration, from JSON.
 //
 // docs/configuration.md lists every key with its bounds. A configuration is taken whole or not at all: all
-// its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it. Certificates and
-// keys that it names are read with it, relative paths from where the process is.
+// its mistakes are reported at once. Reading it changes nothing in the process; who reads it applies it. Certificates
+// and keys that it names are read with it, relative paths from where the process is.
 //
 // Threads    Everything here may be called from any thread.
 // Ownership  Plain values.
@@ -92,8 +92,8 @@ private:
 };
 
 /// Reads a configuration. `source` names it in what().
-/// @param defaults  what it does not mention is as here, also in the objects that it mentions; "listen" replaces the whole
-///         list, with its TLS
+/// @param defaults  what it does not mention is as here, also in the objects that it mentions; "listen" replaces the
+///         whole list, with its TLS
 /// @throws ConfigError for anything that docs/configuration.md does not allow.
 ServerConfig parse_config(std::string_view json, const std::string& source = "configuration",
                           const ServerConfig& defaults = {});

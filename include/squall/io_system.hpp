@@ -2,8 +2,8 @@
 //
 // io_system.hpp: the I/O threads of an application, and the actors on them.
 //
-// Threads    spawn_listener, spawn_stream and spawn_client may be called from any thread. The destructor must not run on
-//            one of the I/O threads.
+// Threads    spawn_listener, spawn_stream and spawn_client may be called from any thread. The destructor must not run
+//            on one of the I/O threads.
 // Ownership  The application owns the IOSystem; the actor_system must outlive it.
 // Lifetime   The destructor ends every actor on the I/O threads: pending requests are answered with
 //            CloseReason::shutting_down, streams close, coroutine handlers are destroyed where they wait,
@@ -41,8 +41,9 @@ public:
   ~IOSystem();
 
   /// A listener that serves its connections with `handler`. It accepts nothing before it gets Listen,
-  /// AddSockets or AddSocket, but from the sockets of a handover. @throws std::invalid_argument for options that cannot be,
-  /// such as the handover of a listener that has not ended; std::system_error when a socket of the handover cannot be used
+  /// AddSockets or AddSocket, but from the sockets of a handover. @throws std::invalid_argument for options that cannot
+  /// be, such as the handover of a listener that has not ended; std::system_error when a socket of the handover cannot
+  /// be used
   [[nodiscard]] ListenerActor spawn_listener(Handler handler, const ListenerOptions& options = {});
 
   /// A stream actor, without a handler, on a connected stream socket: for connections that the application
@@ -53,12 +54,12 @@ public:
   /// A stream actor, without a handler, that is not connected yet: send it Connect.
   [[nodiscard]] StreamActor spawn_stream(const StreamOptions& options = {});
 
-  /// The same for a connection of TLS, as its client: Connect is answered after the handshake, and its server_hostname is
-  /// what the server's certificate must be for. @throws std::invalid_argument for a server's context
+  /// The same for a connection of TLS, as its client: Connect is answered after the handshake, and its server_hostname
+  /// is what the server's certificate must be for. @throws std::invalid_argument for a server's context
   [[nodiscard]] StreamActor spawn_stream(const TLSContext& context, const StreamOptions& options = {});
 
-  /// A client, which connects to hosts by name: send it Connect. Its streams are on its own loop; called on an I/O thread,
-  /// that is the caller's.
+  /// A client, which connects to hosts by name: send it Connect. Its streams are on its own loop; called on an I/O
+  /// thread, that is the caller's.
   [[nodiscard]] ClientActor spawn_client(const ConnectOptions& options = ConnectOptions{},
                                          std::shared_ptr<Resolver> resolver = default_resolver());
 

@@ -3,17 +3,17 @@
 // listener_actor.hpp: the actor that accepts connections, and the handlers that serve them.
 //
 // A listener gives each connection a stream actor, on one of the I/O threads in turn, and a handler. A
-// handler that returns, throws or dies closes its stream; one that failed is counted and logged once ("handler_failed"),
-// one that just ended with its connection is not (docs/logging.md). Other connections never notice.
+// handler that returns, throws or dies closes its stream; one that failed is counted and logged once
+// ("handler_failed"), one that just ended with its connection is not (docs/logging.md). Other connections never notice.
 //
 // Threads    Any actor on any thread may send any request. A handler runs on the thread of its connection,
 //            several handlers on several threads at once.
 // Ownership  A listener lives until it is told to exit; its end closes its sockets, unless its options have a handover.
-//            Connections outlive it, and each keeps the handler function, with what that captured, as long as its coroutine
-//            lives.
+//            Connections outlive it, and each keeps the handler function, with what that captured, as long as its
+//            coroutine lives.
 //            Link to a listener (caf::local_actor::link_to) to have it end with you.
-// Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text that
-//            names the address or the file.
+// Errors     Listen, AddSockets, AddSocket, ReloadTLS and ReplaceTLS fail as a whole, with a ListenerErrc and a text
+//            that names the address or the file.
 #pragma once
 
 #include <squall/caf_compat.hpp>
@@ -63,8 +63,9 @@ struct ListenerOptions {
   StreamOptions stream = {};
   AcceptOptions accept = {}; ///< of the sockets of Listen, and of those that are added without their own
   ListenerLimits limits = {};
-  /// Where it leaves its connections and its listening sockets at its end, and takes those from that the listener before it
-  /// has left: they keep their AcceptOptions, and count for these limits. nullptr: its end closes the sockets.
+  /// Where it leaves its connections and its listening sockets at its end, and takes those from that the listener
+  /// before it has left: they keep their AcceptOptions, and count for these limits. nullptr: its end closes the
+  /// sockets.
   std::shared_ptr<ListenerHandover> handover = {};
 };
 

@@ -13,8 +13,8 @@
 //
 // Threads    In a coroutine that runs in a stream actor (a CoroutineHandler, and the tasks it awaits); elsewhere
 //            std::logic_error is thrown.
-// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else RequestError: what the
-//            target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead, ends
+// Errors     co_await throws StreamClosedError (or its kin) for the error of a stream actor, else RequestError: what
+//            the target answered, caf::sec::request_timeout, caf::sec::request_receiver_down (the target is dead, ends
 //            without an answer, or its node is lost; one that delegates a request must live until the answer) or
 //            caf::sec::unexpected_response. With .as_result() a caf::expected is returned instead.
 // Lifetime   Destroying a waiting coroutine drops the response.

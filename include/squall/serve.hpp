@@ -17,17 +17,18 @@
 
 namespace squall {
 
-/// With "processes" other than 1 it forks, as fork_processes says, when it has bound and printed, and before it starts a
-/// thread; so `server` must not listen yet.
+/// With "processes" other than 1 it forks, as fork_processes says, when it has bound and printed, and before it starts
+/// a thread; so `server` must not listen yet.
 ///
 /// Configures `server`, listens, prints "listening on ADDRESS:PORT" for each socket to standard output,
-/// flushed, and runs until SIGINT or SIGTERM, when it drains, as TCPServer::run; SIGHUP reads certificates and keys again.
-/// It raises the process's soft limit of descriptors to the hard one. Everything that goes wrong is told on standard error.
-/// Whatever it inherits (signals blocked or ignored, standard streams missing) is put right; see docs/servers.md.
+/// flushed, and runs until SIGINT or SIGTERM, when it drains, as TCPServer::run; SIGHUP reads certificates and keys
+/// again. It raises the process's soft limit of descriptors to the hard one. Everything that goes wrong is told on
+/// standard error. Whatever it inherits (signals blocked or ignored, standard streams missing) is put right; see
+/// docs/servers.md.
 /// @param defaults  the configuration without --config; with it, what the file does not mention (see parse_config)
 /// @returns the exit status: 0 after a run, after --check of a valid configuration and after --help; 1 when
-///         an address cannot be listened on, or the children ended too often; 2 for a mistake on the command line or in the
-///         configuration: then nothing was started.
+///         an address cannot be listened on, or the children ended too often; 2 for a mistake on the command line or in
+///         the configuration: then nothing was started.
 ///         The process ends with 70 where it does not end in time, see TCPServer::run
 int serve(int argc, char** argv, TCPServer& server, const ServerConfig& defaults = {});
 

@@ -2,9 +2,9 @@
 //
 // stream_messages.hpp: the messages of stream actors and listeners, and StreamError as caf::error.
 //
-// The reads, the writes, Connect and StartTLS are those of net/stream_requests.hpp. All messages but AddSockets, AddSocket,
-// ReplaceTLS, StartTLS, ReadInto and WriteFile, whose sockets, contexts, buffers and files belong to one process, can be
-// sent to another node once init_messages has been called.
+// The reads, the writes, Connect and StartTLS are those of net/stream_requests.hpp. All messages but AddSockets,
+// AddSocket, ReplaceTLS, StartTLS, ReadInto and WriteFile, whose sockets, contexts, buffers and files belong to one
+// process, can be sent to another node once init_messages has been called.
 //
 // Ownership  Messages own what they hold; Bytes are shared and immutable.
 #pragma once
@@ -57,11 +57,11 @@ struct CancelRead {
   friend bool operator==(const CancelRead&, const CancelRead&) = default;
 };
 
-/// Reads as `read` says and sends each chunk to `receiver`, as a request; the next when that is answered, with whatever:
-/// the receiver's pace holds the peer back. Answered when everything was accepted. ReadChunks::timeout is that of each
-/// chunk to come, and then that of its answer.
-/// @error as ReadChunks; and the error with which the receiver refused a chunk, such as caf::sec::request_receiver_down:
-///        that chunk is lost, what follows it is unread
+/// Reads as `read` says and sends each chunk to `receiver`, as a request; the next when that is answered, with
+/// whatever: the receiver's pace holds the peer back. Answered when everything was accepted. ReadChunks::timeout is
+/// that of each chunk to come, and then that of its answer.
+/// @error as ReadChunks; and the error with which the receiver refused a chunk, such as
+///        caf::sec::request_receiver_down: that chunk is lost, what follows it is unread
 struct SendChunks {
   SendChunks() = default;
   SendChunks(const ReadChunks& read_, caf::actor receiver_) : read{read_}, receiver{std::move(receiver_)} {}
@@ -98,15 +98,15 @@ struct AwaitDrain {
   friend bool operator==(const AwaitDrain&, const AwaitDrain&) = default;
 };
 
-/// Answered when the stream is closed, also when it is already, with a StreamError that says why. How soon a stream that
-/// nobody reads notices the peer's end: see IOStream::wait_closed. @error StreamErrc::timed_out
+/// Answered when the stream is closed, also when it is already, with a StreamError that says why. How soon a stream
+/// that nobody reads notices the peer's end: see IOStream::wait_closed. @error StreamErrc::timed_out
 struct AwaitClose {
   Timeout timeout = no_timeout;
   friend bool operator==(const AwaitClose&, const AwaitClose&) = default;
 };
 
-/// Answered when the handshake of TLS is done, as often as one asks, with what it agreed on; on a plain stream at once, and
-/// TLSInfo::version is empty. @error StreamErrc::closed when it failed or the stream has closed, timed_out
+/// Answered when the handshake of TLS is done, as often as one asks, with what it agreed on; on a plain stream at once,
+/// and TLSInfo::version is empty. @error StreamErrc::closed when it failed or the stream has closed, timed_out
 struct AwaitHandshake {
   Timeout timeout = no_timeout;
   friend bool operator==(const AwaitHandshake&, const AwaitHandshake&) = default;
@@ -146,8 +146,8 @@ struct StreamInfo {
 
 // -- to a listener
 
-/// Binds sockets as bind_sockets does, and accepts from them. A host name is looked up by the default_resolver(), for 30 s at
-/// most; a Stop that comes meanwhile ends that, too. @error ListenerErrc::cannot_listen
+/// Binds sockets as bind_sockets does, and accepts from them. A host name is looked up by the default_resolver(), for
+/// 30 s at most; a Stop that comes meanwhile ends that, too. @error ListenerErrc::cannot_listen
 struct Listen {
   Listen() = default;
   explicit Listen(std::uint16_t port_, std::string address_ = {}, const BindOptions& options_ = {})
@@ -221,12 +221,13 @@ struct Resume {
 };
 
 /// Ends a listener's work in an orderly way: closes its sockets after taking those who wait in the kernel, tells every
-/// handler (StreamEvent::draining, AwaitDrain), closes connections that are idle (a handler waits for the peer, nothing is
-/// unread or unsent, bytes have passed before, and the last were ours: what came since may be a request under way) as soon as
-/// they are, waits for the others, and cuts those that are left after `deadline`, also closed ones that still send and actor
-/// handlers that have not ended. Answered when no connection is left; after `deadline` it does not wait for an actor handler
-/// that keeps its thread busy. Those that wait in the kernel beyond ListenerLimits::max_connections are reset. Several at once
-/// are answered together, at the earliest deadline; sockets can be added again later.
+/// handler (StreamEvent::draining, AwaitDrain), closes connections that are idle (a handler waits for the peer, nothing
+/// is unread or unsent, bytes have passed before, and the last were ours: what came since may be a request under way)
+/// as soon as they are, waits for the others, and cuts those that are left after `deadline`, also closed ones that
+/// still send and actor handlers that have not ended. Answered when no connection is left; after `deadline` it does not
+/// wait for an actor handler that keeps its thread busy. Those that wait in the kernel beyond
+/// ListenerLimits::max_connections are reset. Several at once are answered together, at the earliest deadline; sockets
+/// can be added again later.
 struct Drain {
   Duration deadline{};
   friend bool operator==(const Drain&, const Drain&) = default;
@@ -254,8 +255,8 @@ struct ListenerLimits {
   std::uint64_t max_connections = 0;
   /// For each IPv4 address and each IPv6 /64; those of unix sockets have no such limit.
   std::uint64_t max_connections_per_ip = 0;
-  /// Connections a second, of which one second's may come at once; more wait in the kernel. Those that are then reset or
-  /// answered count, too.
+  /// Connections a second, of which one second's may come at once; more wait in the kernel. Those that are then reset
+  /// or answered count, too.
   std::uint64_t max_accept_rate = 0;
   std::uint64_t accepts_per_turn = 16; ///< of each socket, before other work has its turn; at least 1
   WhenFull when_full = WhenFull::queue;
@@ -263,8 +264,8 @@ struct ListenerLimits {
 };
 
 /// Uses other limits from now on. Connections that are open stay, and only those accepted under a
-/// max_connections_per_ip count for it. What the old max_accept_rate would let in now is let in under the new one as well, but
-/// no more than that has at once; where there was no rate, nothing. @error ListenerErrc::invalid_limits
+/// max_connections_per_ip count for it. What the old max_accept_rate would let in now is let in under the new one as
+/// well, but no more than that has at once; where there was no rate, nothing. @error ListenerErrc::invalid_limits
 struct SetLimits {
   SetLimits() = default;
   explicit SetLimits(ListenerLimits limits_) : limits{std::move(limits_)} {}

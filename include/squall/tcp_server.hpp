@@ -32,12 +32,13 @@ struct ServerOptions {
   StreamOptions stream = {};  ///< of every connection
   AcceptOptions accept = {};  ///< of every socket that is added without its own
   ListenerLimits limits = {};
-  /// Bytes that the buffers of all connections may hold: the limit of a MemoryBudget for `stream`. 0: what `stream` says.
+  /// Bytes that the buffers of all connections may hold: the limit of a MemoryBudget for `stream`. 0: what `stream`
+  /// says.
   std::size_t memory_budget = 0;
   /// How long run() lets connections come to their end at SIGINT and SIGTERM; see drain(). 0: not at all.
   std::chrono::milliseconds drain_timeout{10'000};
-  /// How long run() may take after that, from SIGINT or SIGTERM on drain_timeout + stop_timeout in all. Then the process is
-  /// ended, whatever holds it up.
+  /// How long run() may take after that, from SIGINT or SIGTERM on drain_timeout + stop_timeout in all. Then the
+  /// process is ended, whatever holds it up.
   std::chrono::milliseconds stop_timeout{5'000};
 };
 
@@ -53,33 +54,35 @@ public:
   TCPServer& operator=(const TCPServer&) = delete;
   virtual ~TCPServer();
 
-  /// Serves one connection. Its end closes the stream. An exception is logged as `handler_failed`; a StreamClosedError or a
-  /// TimeoutError of its own stream, which just says that the connection is over, as `connection_ended` at level info
-  /// (docs/logging.md). Without an override the stream closes at once, with an
+  /// Serves one connection. Its end closes the stream. An exception is logged as `handler_failed`; a StreamClosedError
+  /// or a TimeoutError of its own stream, which just says that the connection is over, as `connection_ended` at level
+  /// info (docs/logging.md). Without an override the stream closes at once, with an
   /// error in the log.
   virtual Task<> handle_stream(IOStream stream, Endpoint peer);
 
   /// Replaces the options; before the first of the calls below. @throws std::logic_error after it
   void configure(const ServerOptions& options);
 
-  /// Binds as bind_sockets does, which waits for the lookup of a host name, and accepts at once; may be called repeatedly.
+  /// Binds as bind_sockets does, which waits for the lookup of a host name, and accepts at once; may be called
+  /// repeatedly.
   /// @returns the bound addresses
-  /// @throws std::system_error naming the address; std::invalid_argument; std::runtime_error for an `accept` that cannot be
+  /// @throws std::system_error naming the address; std::invalid_argument; std::runtime_error for an `accept` that
+  /// cannot be
   std::vector<Endpoint> listen(std::uint16_t port, const std::string& address = {},
                                const BindOptions& options = {},
                                const std::optional<AcceptOptions>& accept = std::nullopt);
 
-  /// Binds as bind_sockets does. Until start() connections wait in the kernel; after it they are accepted at once. May be
-  /// called repeatedly. @returns the bound addresses @throws as listen; for `accept`, start() does
+  /// Binds as bind_sockets does. Until start() connections wait in the kernel; after it they are accepted at once. May
+  /// be called repeatedly. @returns the bound addresses @throws as listen; for `accept`, start() does
   std::vector<Endpoint> bind(std::uint16_t port, const std::string& address = {},
                              const BindOptions& options = {},
                              const std::optional<AcceptOptions>& accept = std::nullopt);
 
-  /// Accepts from what bind() bound: with `num_processes` 1 in this process; else in as many children, 0 and less: one for
-  /// each core, as fork_processes says. It then returns in each child, and never in this process. A fork must come
+  /// Accepts from what bind() bound: with `num_processes` 1 in this process; else in as many children, 0 and less: one
+  /// for each core, as fork_processes says. It then returns in each child, and never in this process. A fork must come
   /// before listen(), add_sockets() and every thread and actor system of the program.
-  /// @throws std::logic_error when it was called before, or when fork_processes refuses: then nothing was started; and what
-  ///         fork_processes throws in the parent
+  /// @throws std::logic_error when it was called before, or when fork_processes refuses: then nothing was started; and
+  ///         what fork_processes throws in the parent
   void start(int num_processes = 1, int max_restarts = 100);
 
   /// Accepts from listening sockets, which the server closes when it stops.
@@ -88,8 +91,8 @@ public:
                    const std::optional<AcceptOptions>& accept = std::nullopt);
   void add_socket(const ListeningSocket& socket) { add_sockets({socket}); }
 
-  /// Reads the certificates, keys and authorities of TLS again, for the connections that come later; see ReloadTLS. Not for
-  /// handle_stream. @throws std::runtime_error naming the file: nothing has changed
+  /// Reads the certificates, keys and authorities of TLS again, for the connections that come later; see ReloadTLS. Not
+  /// for handle_stream. @throws std::runtime_error naming the file: nothing has changed
   void reload_tls();
 
   /// Closes the listening sockets; connections go on. Harmless when nothing listens; listen() may follow.
@@ -104,7 +107,8 @@ public:
   /// Ends the work in an orderly way and waits for that; see Drain. Not for handle_stream.
   Drained drain(Duration deadline);
 
-  /// Changes the limits, also before the first of the calls above. Not for handle_stream. @throws std::invalid_argument; nothing has changed
+  /// Changes the limits, also before the first of the calls above. Not for handle_stream. @throws
+  /// std::invalid_argument; nothing has changed
   void set_limits(const ListenerLimits& limits);
 
   /// A row for each connection, by age. Not for handle_stream.
@@ -114,11 +118,12 @@ public:
   bool close_connection(std::uint64_t id, bool abort = false);
 
   /// Waits for SIGINT or SIGTERM, then drains, for at most ServerOptions::drain_timeout, and shuts down; SIGHUP is
-  /// reload_tls(), and what it says goes to the log. Until it returns, and not before, it holds the handlers of the three
-  /// signals, and lets the calling thread have them, also where the process was started with them blocked; a SIGINT that is
-  /// ignored stays so. A second SIGINT or SIGTERM ends the process at once, unless it comes less than 100 ms after the first.
-  /// Where drain_timeout and stop_timeout are over and it has not returned, since a handler or a worker of CAF does not
-  /// end, it says so on standard error (ended_by_force), and the process ends with status 70; no destructor runs then.
+  /// reload_tls(), and what it says goes to the log. Until it returns, and not before, it holds the handlers of the
+  /// three signals, and lets the calling thread have them, also where the process was started with them blocked; a
+  /// SIGINT that is ignored stays so. A second SIGINT or SIGTERM ends the process at once, unless it comes less than
+  /// 100 ms after the first. Where drain_timeout and stop_timeout are over and it has not returned, since a handler or
+  /// a worker of CAF does not end, it says so on standard error (ended_by_force), and the process ends with status 70;
+  /// no destructor runs then.
   /// @returns the exit status: 0 @throws std::logic_error when another server of the process runs
   int run();
 

@@ -54,8 +54,8 @@ public:
   /// `function` is called before it looks for each connection, and may pause or stop the acceptor; it must not throw.
   void set_before_accept(std::function<void()> function) { before_accept_ = std::move(function); }
 
-  /// `function` is called when accepting pauses for want of descriptors or memory; false: this pause is not to be logged. It
-  /// must not throw.
+  /// `function` is called when accepting pauses for want of descriptors or memory; false: this pause is not to be
+  /// logged. It must not throw.
   void set_on_pause(std::function<bool()> function) { on_pause_ = std::move(function); }
 
   void set_accepts_per_turn(int value) noexcept { accepts_per_turn_ = value; } ///< at least 1
@@ -92,8 +92,8 @@ private:
 
 /// Calls `on_accept` with each connection, as Tornado's add_accept_handler: an Acceptor that lives as long as what is
 /// returned, or a copy of it.
-/// @returns the remover: a call ends accepting, also from inside `on_accept`, and leaves the socket open. Doing it twice
-///          is harmless, dropping it does the same. Threads: the loop's. It must not outlive the loop.
+/// @returns the remover: a call ends accepting, also from inside `on_accept`, and leaves the socket open. Doing it
+///          twice is harmless, dropping it does the same. Threads: the loop's. It must not outlive the loop.
 /// @throws as Acceptor
 [[nodiscard]] std::function<void()>
 add_accept_handler(EventLoop& loop, ListeningSocket socket, Acceptor::OnAccept on_accept,

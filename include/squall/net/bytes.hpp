@@ -154,8 +154,8 @@ public:
   [[nodiscard]] char* data() const noexcept { return block_ == nullptr ? nullptr : block_->data(); }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-  /// The first `count` bytes, at most all, sharing the memory: they change when the buffer is written again. A stream knows
-  /// that of them and of every slice and copy, and answers a write of them only when they are copied or sent.
+  /// The first `count` bytes, at most all, sharing the memory: they change when the buffer is written again. A stream
+  /// knows that of them and of every slice and copy, and answers a write of them only when they are copied or sent.
   [[nodiscard]] Bytes front(std::size_t count) const noexcept {
     return block_ == nullptr ? Bytes{} : Bytes{*block_, 0, count < size_ ? count : size_};
   }

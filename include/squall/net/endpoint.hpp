@@ -40,7 +40,8 @@ struct PeerCredentials {
   friend bool operator==(const PeerCredentials&, const PeerCredentials&) = default;
 };
 
-/// "127.0.0.1:8888", "[::1]:8888", "unix:/run/x.sock", "unknown"; the address as escape_bytes gives it: peers choose paths.
+/// "127.0.0.1:8888", "[::1]:8888", "unix:/run/x.sock", "unknown"; the address as escape_bytes gives it: peers choose
+/// paths.
 std::string to_string(const Endpoint& endpoint);
 
 } // namespace squall

@@ -150,8 +150,8 @@ public:
   [[nodiscard]] const std::error_code& real_error() const noexcept { return error().real_error; }
 };
 
-/// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, a start_tls that is
-/// refused, or an argument that can never work; the stream is as it was.
+/// A second read while one is pending, a connect of a connected stream, a write after shutdown_write, a start_tls that
+/// is refused, or an argument that can never work; the stream is as it was.
 class StreamUsageError : public StreamException {
 public:
   using StreamException::StreamException;

@@ -2,10 +2,11 @@
 //
 // event_loop.hpp: one thread's loop over descriptors, timers and posted functions.
 //
-// A turn runs, in this order: ready descriptors, functions posted until then, due timers, tasks deferred
-// until then, and the end-of-turn phase, in which streams send what the turn wrote. Then the loop waits,
-// unless something was deferred. Each phase takes what was there when it began, so that no source can starve
-// another.
+// A turn waits until a descriptor is ready, a function is posted or a timer is due, and not at all where something is
+// queued from the turn before. Then it runs, in this order: ready descriptors; functions posted until then; where
+// timers are due, the tasks deferred until then and these timers; the tasks deferred until then; and the end-of-turn
+// phase, in which streams send what the turn wrote. Each phase takes what was there when it began, so that no source
+// can starve another.
 //
 // A timer is due in the first turn that begins at its time or later, and comes behind all that was ready when
 // that turn began, also behind the tasks deferred until then: however late the thread is, what came before a

@@ -28,7 +28,8 @@ struct InheritedSocket {
 ///         with the variable or the descriptor and how to mend it; all inherited descriptors are closed then
 std::vector<InheritedSocket> inherited_sockets();
 
-/// Those of `sockets` that are named `name_or_index`; where none is and it is a number, the one with this index, from 0.
+/// Those of `sockets` that are named `name_or_index`; where none is and it is a number, the one with this index, from
+/// 0.
 /// @throws std::runtime_error where that is none, with the names that there are
 std::vector<ListeningSocket> select_inherited(const std::vector<InheritedSocket>& sockets,
                                               const std::string& name_or_index);

@@ -168,8 +168,8 @@ public:
   /// See Peek. @throws also StreamBufferFullError
   [[nodiscard]] ReadAwaitable peek(std::size_t num_bytes, Timeout timeout = no_timeout);
 
-  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on. Name `address` before,
-  /// as the request of read().
+  /// Begins to connect when it is awaited; see Connect. Awaiting it may stop: the connect goes on. Name `address`
+  /// before, as the request of read().
   /// @returns (awaited) this stream
   /// @throws (awaited) StreamClosedError: the stream closed; StreamUsageError
   [[nodiscard]] ConnectAwaitable connect(Endpoint address, std::string server_hostname = {},
@@ -181,8 +181,9 @@ public:
   [[nodiscard]] EventAwaitable start_tls(bool server_side, TLSContext context,
                                          std::string server_hostname = {}, Timeout timeout = no_timeout);
 
-  /// Waits until the handshake of TLS is done, as often as one likes; at once where there is none. After that tls_info()
-  /// tells who the peer is. @throws (awaited) StreamClosedError: it failed, or the stream closed before; TimeoutError
+  /// Waits until the handshake of TLS is done, as often as one likes; at once where there is none. After that
+  /// tls_info() tells who the peer is. @throws (awaited) StreamClosedError: it failed, or the stream closed before;
+  /// TimeoutError
   [[nodiscard]] EventAwaitable wait_for_handshake(Timeout timeout = no_timeout);
 
   /// Waits until the stream is writable(). A producer that awaits it before each write stays near the high mark.
@@ -297,10 +298,11 @@ public:
 
   // -- closing
 
-  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread. All are
-  /// answered from the loop: the read, then the writes, then the close callback. Unsent bytes that the system does not take
-  /// now are dropped, unless their write was answered already. So that these arrive, what still comes is taken until the
-  /// peer's end (StreamOptions::linger_timeout), while the stream is closed. Calling it on a closed stream does nothing.
+  /// Closes at once. Pending operations fail with StreamErrc::closed; a pending read is first given what is unread. All
+  /// are answered from the loop: the read, then the writes, then the close callback. Unsent bytes that the system does
+  /// not take now are dropped, unless their write was answered already. So that these arrive, what still comes is taken
+  /// until the peer's end (StreamOptions::linger_timeout), while the stream is closed. Calling it on a closed stream
+  /// does nothing.
   void close(CloseReason reason = CloseReason::local_close, std::error_code real_error = {});
 
   /// Breaks the connection: unsent bytes are dropped, the peer sees a reset (CloseReason::aborted). On a
@@ -333,8 +335,8 @@ public:
   void begin_drain() noexcept;
   [[nodiscard]] bool draining() const noexcept;
 
-  /// Receives for the pending read what the system has by now, also what the loop has not told of yet. A drain looks
-  /// once more before it calls a connection idle.
+  /// Internal, for listeners: no program needs it, and it may change. Receives for the pending read what the system has
+  /// by now, also what the loop has not told of yet. A drain looks once more before it calls a connection idle.
   /// @returns whether a read is pending that still waits, and nothing has come for it
   bool look_for_input();
 

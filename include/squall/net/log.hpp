@@ -6,16 +6,16 @@
 // event is one line. Each event has a fixed name ("handler_failed") under which it is rate-limited, so that a
 // peer cannot fill a disk (rule of CVE-2025-47287), and fields whose bytes may come from a peer.
 //
-// A log costs no service: whatever becomes of its lines, no thread waits for who reads them, and no signal ends the process.
-// An event that cannot be handed on is dropped and counted; the next one that can be is preceded by log_lines_dropped, which
-// tells the count.
+// A log costs no service: whatever becomes of its lines, no thread waits for who reads them, and no signal ends the
+// process. An event that cannot be handed on is dropped and counted; the next one that can be is preceded by
+// log_lines_dropped, which tells the count.
 //
-// Threads    Everything here may be called from any thread; the sink is called by one thread at a time, with its own events
-//            and those that other threads leave to it meanwhile: up to 256 wait, further ones are dropped. So a sink that
-//            is slow holds up one thread. The default sink holds up none: it writes to standard error what there is
-//            room for, and drops lines where its reader is slow or gone, or the descriptor closed.
-// Order      Events of one thread reach the sink in their order. Lines of up to 4096 bytes of several processes that share
-//            a pipe stay whole.
+// Threads    Everything here may be called from any thread; the sink is called by one thread at a time, with its own
+//            events and those that other threads leave to it meanwhile: up to 256 wait, further ones are dropped. So a
+//            sink that is slow holds up one thread. The default sink holds up none: it writes to standard error what
+//            there is room for, and drops lines where its reader is slow or gone, or the descriptor closed.
+// Order      Events of one thread reach the sink in their order. Lines of up to 4096 bytes of several processes that
+//            share a pipe stay whole.
 // Lifetime   The settings are the process's. A sink is kept until it is replaced.
 #pragma once
 
@@ -58,8 +58,8 @@ void set_log_format(LogFormat format) noexcept;
 
 /// Replaces the sink; an empty one brings the default back. When it returns the old one is not running, nor
 /// will it again: it waits for a call of the old sink in another thread. A sink may replace itself. An
-/// exception from a sink is swallowed, its event counts as dropped, and an event that a sink logs is not seen: logging never
-/// changes what a server does.
+/// exception from a sink is swallowed, its event counts as dropped, and an event that a sink logs is not seen: logging
+/// never changes what a server does.
 void set_log_sink(LogSink sink);
 
 /// At most `burst` events of one name at once and `per_second` in the long run pass to the sink. Default: 10

@@ -4,9 +4,9 @@
 //
 // Streams whose StreamOptions name the same budget count there what they hold, in steps of 4 KiB rounded down, so that
 // those that hold less count nothing, cost nothing and are never held back. Unread bytes count as themselves, or as two
-// thirds of their block where that is more; unsent bytes as the memory that they keep; and each queued piece, each write
-// and each wait that is not answered has a price (docs/streams.md, Memory). What a read has handed out, buffers of a
-// ReadInto, files and the state of TLS do not count.
+// thirds of their block where that is more; unsent bytes as the memory that they keep; and each queued piece, each
+// write and each wait that is not answered has a price (docs/streams.md, Memory). What a read has handed out, buffers
+// of a ReadInto, files and the state of TLS do not count.
 //
 // The more is held, the more is done about it:
 //   - beyond limit(), the biggest receive nothing: those whose size has the highest power of two that there is. Their

@@ -5,18 +5,18 @@
 //   auto resolver = squall::default_resolver();
 //   squall::Addresses addresses = co_await resolver->resolve("example.com", 443);
 //
-// The default asks getaddrinfo(3), and so what the system is set up to ask (/etc/hosts, DNS, nsswitch.conf), on threads of
-// its own. Write another by implementing Resolver::lookup; deadlines, cancellation and the checks of names are done here
-// for every resolver. Nothing is kept: each lookup asks anew.
+// The default asks getaddrinfo(3), and so what the system is set up to ask (/etc/hosts, DNS, nsswitch.conf), on threads
+// of its own. Write another by implementing Resolver::lookup; deadlines, cancellation and the checks of names are done
+// here for every resolver. Nothing is kept: each lookup asks anew.
 //
-// Threads    A resolver may be used from any thread. A lookup belongs to the thread of the loop that it is for, where it
-//            is answered.
+// Threads    A resolver may be used from any thread. A lookup belongs to the thread of the loop that it is for, where
+//            it is answered.
 // Ownership  Whoever uses a resolver shares it (std::shared_ptr).
 // Order      A lookup is answered once, never from inside the call that starts it. Lookups may overtake each other.
 // Lifetime   A lookup ends with its Lookup; at its deadline (StreamErrc::timed_out); with its loop
 //            (CloseReason::shutting_down); with its resolver (LookupErrc::dropped).
-// Errors     StreamErrc::lookup_failed with a real error of lookup_category(), or an errno; StreamErrc::invalid_argument for
-//            a host that can never be one, with a LookupErrc as real error.
+// Errors     StreamErrc::lookup_failed with a real error of lookup_category(), or an errno;
+//            StreamErrc::invalid_argument for a host that can never be one, with a LookupErrc as real error.
 #pragma once
 
 #include <squall/net/endpoint.hpp>
@@ -201,14 +201,14 @@ struct ThreadedResolverOptions {
 
 /// Looks up with a function that may take its time, on threads of its own. Numbers need neither.
 ///
-/// The system's lookups cannot be broken off. One that lasts is answered at its deadline, but keeps its thread; when all
-/// threads are kept, lookups wait for one until their own deadlines. The destructor joins the threads that are idle, and
-/// leaves those that are inside a lookup to themselves: they end with it, touch nothing any more but what they own, and
-/// hold up neither a loop's end nor the program's.
+/// The system's lookups cannot be broken off. One that lasts is answered at its deadline, but keeps its thread; when
+/// all threads are kept, lookups wait for one until their own deadlines. The destructor joins the threads that are
+/// idle, and leaves those that are inside a lookup to themselves: they end with it, touch nothing any more but what
+/// they own, and hold up neither a loop's end nor the program's.
 ///
 /// The threads stay behind when the process forks. In the child, a resolver that had some fails each lookup with
-/// LookupErrc::dropped, except of numbers, and its end leaves alone what it had; one that had none starts its own there. No
-/// other thread may be inside a call of it at the fork.
+/// LookupErrc::dropped, except of numbers, and its end leaves alone what it had; one that had none starts its own
+/// there. No other thread may be inside a call of it at the fork.
 class ThreadedResolver final : public Resolver {
 public:
   /// Called by several threads at once; what it throws counts as LookupErrc::dropped. What it uses must outlive its
@@ -231,7 +231,8 @@ private:
 /// What getaddrinfo(3) says, in its order, without duplicates; waits for it.
 [[nodiscard]] Result<Addresses> system_lookup(const Resolve& request);
 
-/// The ThreadedResolver with system_lookup that all share who name no other. A process that was forked gets one of its own.
+/// The ThreadedResolver with system_lookup that all share who name no other. A process that was forked gets one of its
+/// own.
 [[nodiscard]] std::shared_ptr<Resolver> default_resolver();
 
 /// One entry of an OverrideResolver: what is asked, and what is looked up instead.
@@ -253,8 +254,8 @@ struct HostOverride {
 };
 
 /// Looks up something else for some hosts, and passes all others on, as Tornado's OverrideResolver: for tests, and in
-/// front of tunnels. Of the entries that match, one with a family comes before those without, then one with a port before
-/// those without, then the first.
+/// front of tunnels. Of the entries that match, one with a family comes before those without, then one with a port
+/// before those without, then the first.
 class OverrideResolver final : public Resolver {
 public:
   /// @throws std::invalid_argument without a resolver, and when an entry has, or leads to, what check_host refuses

@@ -52,8 +52,9 @@ struct StreamOptions {
   std::size_t write_high_water_mark = 1024 * 1024;
   std::size_t write_low_water_mark = 256 * 1024;
 
-  /// How long a closed stream goes on handing over bytes whose write was already answered (see IOStream::write) before it
-  /// drops them, and takes what the peer still sends until its end (at most 16 MiB, and not after 2 s without); 0: not at all.
+  /// How long a closed stream goes on handing over bytes whose write was already answered (see IOStream::write) before
+  /// it drops them, and takes what the peer still sends until its end (at most 16 MiB, and not after 2 s without); 0:
+  /// not at all.
   std::chrono::milliseconds linger_timeout{10'000};
 
   /// What the end of the peer's side means. false, as in Tornado: the end of both sides; the stream closes.

@@ -152,8 +152,9 @@ using ReadRequest = std::variant<ReadBytes, ReadUntil, ReadUntilClose, ReadUntil
 /// Queues `data` behind what is unsent. Its answer is how a producer keeps pace with a slow peer: while the
 /// system takes all it is given, and at most 64 KiB wait for the end of the turn, it comes at once, and the
 /// stream answers for those bytes, which it copies where they are a MutableBytes' (more than 16 KiB of these wait for
-/// the system): it hands them over also after a close (StreamOptions::linger_timeout). Otherwise it comes when the system took the last byte of `data`; that is never to say that the peer did.
-/// An empty write is answered when all before it is.
+/// the system): it hands them over also after a close (StreamOptions::linger_timeout). Otherwise it comes when the
+/// system took the last byte of `data`; that is never to say that the peer did. An empty write is answered when all
+/// before it is.
 /// @error StreamErrc::buffer_full beyond StreamOptions::max_write_buffer_size; nothing was queued, the stream
 ///         is as it was
 /// @error StreamErrc::closed with CloseReason::timed_out after `timeout`, which counts while the answer
@@ -184,8 +185,9 @@ struct WritePieces {
 
 /// Queues a part of a regular file behind what is unsent; its bytes go from the system's cache to the connection
 /// (sendfile(2)) where the transport can do that, and take no place in the write buffer. Answered when the system took
-/// the last byte. Reading may wait for the disk, and the loop with it. The file must not be written in place meanwhile, nor
-/// until the peer has it (replace it by rename); one whose size the system does not tell (under /proc) counts as empty.
+/// the last byte. Reading may wait for the disk, and the loop with it. The file must not be written in place meanwhile,
+/// nor until the peer has it (replace it by rename); one whose size the system does not tell (under /proc) counts as
+/// empty.
 /// @error StreamErrc::file_failed when it cannot be opened or read (real error: the errno), or is no regular file
 ///        (EINVAL), or ends before the part does (ENODATA); nothing was queued
 /// @error StreamErrc::closed with CloseReason::transport_error when reading fails later (ENODATA: the file became
@@ -225,12 +227,12 @@ struct Connect {
   friend bool operator==(const Connect&, const Connect&) = default;
 };
 
-/// Turns a connected stream to TLS, in place: the stream goes on with its limits and callbacks, and reads and writes wait
-/// for the handshake. What is written before is sent before. Bytes that the stream has received and nobody has read
-/// are not protected by TLS but would pass for it (STARTTLS injection, CVE-2011-0411, CVE-2021-23214): they close the
-/// stream. Those that the system still holds belong to the handshake.
-/// @error StreamErrc::closed with CloseReason::tls_failed: the handshake failed (real error of tls_category()), its time
-///        was over (ETIMEDOUT), or there were unread bytes (StreamErrc::unread_plaintext): the stream closed
+/// Turns a connected stream to TLS, in place: the stream goes on with its limits and callbacks, and reads and writes
+/// wait for the handshake. What is written before is sent before. Bytes that the stream has received and nobody has
+/// read are not protected by TLS but would pass for it (STARTTLS injection, CVE-2011-0411, CVE-2021-23214): they close
+/// the stream. Those that the system still holds belong to the handshake.
+/// @error StreamErrc::closed with CloseReason::tls_failed: the handshake failed (real error of tls_category()), its
+///        time was over (ETIMEDOUT), or there were unread bytes (StreamErrc::unread_plaintext): the stream closed
 /// @error StreamErrc::not_idle when a read or a write is pending, the system does not take what is unsent, one side has
 ///        ended, or the stream is not connected, or speaks TLS already; StreamErrc::invalid_argument when `context` is
 ///        for the other side, or the transport knows no TLS; StreamErrc::server_hostname when the context verifies a

@@ -9,17 +9,17 @@
 //     co_await date.wait_for_exit();
 //
 // Threads    The loop's thread. Any number of threads may run subprocesses, each on a loop of its own.
-// Ownership  The object owns its ends of the streams as handles: a copy of a handle keeps the stream open. A program whose
-//            Subprocess goes runs on; the loop takes note of its end, so that it leaves no zombie. Who wants its
+// Ownership  The object owns its ends of the streams as handles: a copy of a handle keeps the stream open. A program
+//            whose Subprocess goes runs on; the loop takes note of its end, so that it leaves no zombie. Who wants its
 //            end calls kill() first. Of a program that outlives the loop note is taken when the next one is started.
 // Order      A program that has ended may have output that is still unread; its end says nothing about that, nor of
 //            programs that it has started itself and that hold its streams.
 // Lifetime   The loop must outlive the object. When the loop ends before the program, waits for the exit are dropped
 //            unanswered, as its timers are.
 // Signals    A program begins with no signal blocked or ignored. No handler of SIGCHLD is needed, nor changed; but
-//            where SIGCHLD is ignored (which a process inherits), the first Subprocess sets it to its default, as the system
-//            would forget each child at its end. Where somebody waits for every child (wait(2)), the exit status may be lost:
-//            then 255 is told, with an error in the log, and no signal is sent to anybody.
+//            where SIGCHLD is ignored (which a process inherits), the first Subprocess sets it to its default, as the
+//            system would forget each child at its end. Where somebody waits for every child (wait(2)), the exit status
+//            may be lost: then 255 is told, with an error in the log, and no signal is sent to anybody.
 #pragma once
 
 #include <squall/net/event_loop.hpp>

@@ -8,19 +8,19 @@
 // The name is looked up, and its addresses are tried as RFC 8305 ("Happy Eyeballs") says: the families take turns,
 // beginning with that of the best address; when an attempt fails the next begins at once, when it lasts the next begins
 // beside it after ConnectOptions::attempt_delay; the first that is connected wins, the others are closed. At most 32
-// addresses are tried. With TLS the race is over TCP alone, and the winner makes the handshake: a server that cannot prove
-// who it is is an error, and no reason to ask another address.
+// addresses are tried. With TLS the race is over TCP alone, and the winner makes the handshake: a server that cannot
+// prove who it is is an error, and no reason to ask another address.
 //
 // Threads    A client belongs to the thread of its loop.
 // Ownership  A client is a small value: copies share the resolver. What it has begun goes on without it.
 // Order      A connect is answered once, never from inside the call that starts it.
-// Lifetime   A connect ends with its PendingConnect (or the coroutine that awaits it), at its deadline, or with its loop;
-//            then every socket that it has opened is closed.
+// Lifetime   A connect ends with its PendingConnect (or the coroutine that awaits it), at its deadline, or with its
+//            loop; then every socket that it has opened is closed.
 // Errors     StreamErrc::invalid_argument, lookup_failed: as Resolver; or for options that can never work.
-//            closed             no address could be connected: the error of the first attempt that got furthest (one that
-//                               was refused says more than one that had no route); or, with CloseReason::tls_failed, the
-//                               handshake; or, with shutting_down, the end of the loop; or, with ENOMEM as its real_error,
-//                               the lack of memory
+//            closed             no address could be connected: the error of the first attempt that got furthest (one
+//                               that was refused says more than one that had no route); or, with
+//                               CloseReason::tls_failed, the handshake; or, with shutting_down, the end of the loop;
+//                               or, with ENOMEM as its real_error, the lack of memory
 //            server_hostname    TLS verifies its peer, and the host is neither a name nor an address
 //            timed_out          ConnectOptions::timeout is over
 #pragma once
@@ -48,8 +48,8 @@ struct ConnectOptions {
   /// unspec: every address of the host; ipv4 or ipv6: only those.
   AddressFamily family = AddressFamily::unspec;
 
-  /// Of all together: lookup, attempts and handshake. None: each has its own, default_lookup_timeout, the system's (about
-  /// two minutes, tcp_syn_retries in tcp(7)) and TLSOptions::handshake_timeout.
+  /// Of all together: lookup, attempts and handshake. None: each has its own, default_lookup_timeout, the system's
+  /// (about two minutes, tcp_syn_retries in tcp(7)) and TLSOptions::handshake_timeout.
   Timeout timeout = no_timeout;
 
   /// The address to connect from, a number; empty: the system chooses. Only addresses of its family are tried.
@@ -72,8 +72,8 @@ struct ConnectOptions {
 /// One address that was tried.
 struct ConnectAttempt {
   Endpoint address;
-  /// Why it failed; none for the one that was connected, ECANCELED for those that it overtook, ETIMEDOUT for those that the
-  /// deadline met.
+  /// Why it failed; none for the one that was connected, ECANCELED for those that it overtook, ETIMEDOUT for those that
+  /// the deadline met.
   std::error_code error;
 };
 
@@ -100,8 +100,8 @@ private:
 class ConnectOperation;
 class TCPConnectAwaitable;
 
-/// A connect that is under way. Destroying it, on its loop's thread, cancels: nothing is called any more, every socket is
-/// closed.
+/// A connect that is under way. Destroying it, on its loop's thread, cancels: nothing is called any more, every socket
+/// is closed.
 class [[nodiscard]] PendingConnect {
 public:
   PendingConnect() noexcept; ///< none
@@ -129,7 +129,8 @@ public:
   [[nodiscard]] TCPConnectAwaitable connect(std::string host, std::uint16_t port,
                                             ConnectOptions options = ConnectOptions{});
 
-  /// Connects and calls `callback`, once, from the loop. @throws std::bad_alloc when nothing has begun, and nothing is called
+  /// Connects and calls `callback`, once, from the loop. @throws std::bad_alloc when nothing has begun, and nothing is
+  /// called
   void connect(std::string host, std::uint16_t port, ConnectOptions options, Callback callback);
 
   /// As above, while the PendingConnect lives. The callback may destroy it.

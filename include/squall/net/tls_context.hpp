@@ -6,16 +6,18 @@
 //   squall::TLSContext client{squall::tls_client_options()};
 //
 // What holds without being asked for: TLS 1.2 and 1.3 only; ciphers with forward secrecy and authenticated encryption
-// only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its server,
-// against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation (CVE-2009-3555), no
-// compression (CVE-2012-4929); a server refuses a ClientHello of more than 16 KiB ("excessive message size"), however it is
-// cut, before it makes room for it (CVE-2023-34462). Only what has "insecure" in its name turns verification off.
+// only, keys agreed on by elliptic curves only (CVE-2002-20001); a client verifies the chain and the name of its
+// server, against subject alternative names only (RFC 6125, RFC 9525), never the common name; no renegotiation
+// (CVE-2009-3555), no compression (CVE-2012-4929); a server refuses a ClientHello of more than 16 KiB ("excessive
+// message size"), however it is cut, before it makes room for it (CVE-2023-34462). Only what has "insecure" in its name
+// turns verification off.
 //
 // Threads    A context never changes, but for the sessions that it keeps, which it guards; any thread may use it. To
 //            change a certificate make a new context: connections keep the one they began with.
 // Ownership  TLSContext is a handle; copies share what is behind it.
-// Errors     The constructor throws TLSError for a file that cannot be read or used, with the reason and what to do, and
-//            std::invalid_argument for options that contradict each other. Files are read then and by reload(), only so.
+// Errors     The constructor throws TLSError for a file that cannot be read or used, with the reason and what to do,
+//            and std::invalid_argument for options that contradict each other. Files are read then and by reload(),
+//            only so.
 #pragma once
 
 #include <chrono>
@@ -64,8 +66,8 @@ public:
   explicit operator bool() const noexcept { return state_ != nullptr; }
   [[nodiscard]] TLSSide side() const noexcept;
 
-  /// A context from the same options, with the files as they are now, also those of server_names; what was given in memory
-  /// stays. Sessions of this one are not resumed by it. @throws TLSError when a file cannot be used any more
+  /// A context from the same options, with the files as they are now, also those of server_names; what was given in
+  /// memory stays. Sessions of this one are not resumed by it. @throws TLSError when a file cannot be used any more
   [[nodiscard]] TLSContext reload() const;
 
   /// True when one was made of the other by reload(), or both of a third one, or both are the same.
@@ -100,9 +102,10 @@ struct TLSOptions {
   /// Trust the system's authorities besides those. A client that names none trusts the system's anyway.
   bool system_ca = false;
 
-  // -- certificates that their authorities took back (RFC 5280, 5). Where lists are given, every certificate of a peer's
-  // -- chain needs one of its authority that is not over (nextUpdate): without it, it is refused ("unable to get certificate
-  // -- CRL", "CRL has expired"), as is one that is on it ("certificate revoked"). A reload reads the file again
+  // -- certificates that their authorities took back (RFC 5280, 5). Where lists are given, every certificate of a
+  // -- peer's chain needs one of its authority that is not over (nextUpdate): without it, it is refused ("unable to get
+  // -- certificate CRL", "CRL has expired"), as is one that is on it ("certificate revoked"). A reload reads the file
+  // -- again
 
   std::string crl_file; ///< PEM, one list or several
   std::string crl_pem;
@@ -127,17 +130,18 @@ struct TLSOptions {
   /// others; one that offers none is served.
   std::vector<std::string> alpn;
 
-  // -- resumption: a returning client saves the certificates of a handshake, and their verification. So a session is never
-  // -- one of another context: whoever stops trusting someone makes a new context, and no session outlives that. A server
-  // -- resumes none while client_certificates asks for any (CVE-2022-21654, CVE-2025-23419)
+  // -- resumption: a returning client saves the certificates of a handshake, and their verification. So a session is
+  // -- never one of another context: whoever stops trusting someone makes a new context, and no session outlives that.
+  // -- A server resumes none while client_certificates asks for any (CVE-2022-21654, CVE-2025-23419)
 
   /// Servers only: the client keeps the session, encrypted with a key of this context only, which makes a new one each
-  /// session_lifetime, at least each 24 hours, and forgets the old ones when no session of theirs can be resumed any more.
+  /// session_lifetime, at least each 24 hours, and forgets the old ones when no session of theirs can be resumed any
+  /// more.
   bool session_tickets = true;
-  /// Sessions that this side keeps; the oldest make room; 0: none. Of a client those that servers gave it, at most 16 of
-  /// each server (name and port): tls_client_options() sets default_client_session_cache_size. Each is offered once, and
-  /// only to the server that gave it; none whose certificate has expired. Of a server those of clients of TLS 1.2 that
-  /// know no tickets (CVE-2024-2511).
+  /// Sessions that this side keeps; the oldest make room; 0: none. Of a client those that servers gave it, at most 16
+  /// of each server (name and port): tls_client_options() sets default_client_session_cache_size. Each is offered once,
+  /// and only to the server that gave it; none whose certificate has expired. Of a server those of clients of TLS 1.2
+  /// that know no tickets (CVE-2024-2511).
   std::size_t session_cache_size = 0;
   std::chrono::seconds session_lifetime{7200}; ///< 1 s to 7 days (RFC 8446, 4.6.1)
 
@@ -155,8 +159,9 @@ struct TLSOptions {
   /// (CloseReason::tls_failed, ETIMEDOUT). 1 ms to 24 hours.
   std::chrono::milliseconds handshake_timeout = default_handshake_timeout;
 
-  /// Let the kernel encrypt where it can (Linux with the module tls, OpenSSL built for it, as Debian's); TLSInfo says whether
-  /// it does. Then the kernel cannot change its keys: a peer that updates those of TLS 1.3 breaks the connection.
+  /// Let the kernel encrypt where it can (Linux with the module tls, OpenSSL built for it, as Debian's); TLSInfo says
+  /// whether it does. Then the kernel cannot change its keys: a peer that updates those of TLS 1.3 breaks the
+  /// connection.
   bool ktls = false;
 };
 

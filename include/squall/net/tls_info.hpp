@@ -38,8 +38,8 @@ struct TLSInfo {
   friend bool operator==(const TLSInfo&, const TLSInfo&) = default;
 };
 
-/// Errors of TLS: the values are OpenSSL's own, and message() is its reason: "certificate has expired", "tlsv1 alert unknown
-/// ca"; SSL_R_TOO_MANY_KEY_UPDATES is "too many records without data", whichever they were.
+/// Errors of TLS: the values are OpenSSL's own, and message() is its reason: "certificate has expired", "tlsv1 alert
+/// unknown ca"; SSL_R_TOO_MANY_KEY_UPDATES is "too many records without data", whichever they were.
 [[nodiscard]] const std::error_category& tls_category() noexcept;
 
 } // namespace squall

@@ -49,11 +49,12 @@ struct IoResult {
   int error = 0; ///< an errno; with CloseReason::tls_failed and tls_truncated a value of tls_category()
   /// Of a failure, where the transport knows better than its errno says, such as CloseReason::tls_truncated.
   CloseReason reason = CloseReason::none;
-  /// Of a read that moved bytes: it found no more, also none that the transport holds itself, and readiness tells of what
-  /// comes later. Without it the stream reads again until a read moves nothing. That fewer bytes came than were asked for does
-  /// not say so everywhere: see socket_api::receive and make_pipe_transport.
+  /// Of a read that moved bytes: it found no more, also none that the transport holds itself, and readiness tells of
+  /// what comes later. Without it the stream reads again until a read moves nothing. That fewer bytes came than were
+  /// asked for does not say so everywhere: see socket_api::receive and make_pipe_transport.
   bool drained = false;
-  /// Of a write, whatever its outcome: it has received bytes on its way, which no readiness will tell; the stream reads.
+  /// Of a write, whatever its outcome: it has received bytes on its way, which no readiness will tell; the stream
+  /// reads.
   bool more = false;
   /// Of a read that was done or would block: there is more, but this had enough of the turn; the stream goes on in the
   /// next one.
@@ -89,8 +90,8 @@ public:
   virtual IoResult read_from_fd(char* buffer, std::size_t size) noexcept = 0;
 
   /// Writes from `pieces` in their order, as much as can be taken now; `count` is at least 1, no piece is
-  /// empty. What it says it moved is sent or copied: the bytes may change from then on. What it did not take comes again
-  /// with a later call, from the same place or another.
+  /// empty. What it says it moved is sent or copied: the bytes may change from then on. What it did not take comes
+  /// again with a later call, from the same place or another.
   virtual IoResult write_to_fd(const IoSlice* pieces, std::size_t count) noexcept = 0;
 
   /// Sends at most `size` bytes (at least 1) of the file `file` from `offset` on, which leaves the descriptor's own
@@ -113,9 +114,9 @@ public:
   /// is no such thing. @returns false when it could not yet; it is called again when the transport is writable
   virtual bool shutdown_write() noexcept { return true; }
 
-  /// True when shutdown_write() shows the peer our end while reads go on. An orderly close then ends our side and takes what
-  /// still comes until the peer's end, so that no reset overtakes what was sent. False: only close_fd() ends our side, and
-  /// an orderly close calls it when everything is sent.
+  /// True when shutdown_write() shows the peer our end while reads go on. An orderly close then ends our side and takes
+  /// what still comes until the peer's end, so that no reset overtakes what was sent. False: only close_fd() ends our
+  /// side, and an orderly close calls it when everything is sent.
   [[nodiscard]] virtual bool half_closes() const noexcept { return false; }
 
   /// Tells the peer, before an orderly close, that everything was sent, where the transport has a way to say so (the
@@ -127,16 +128,16 @@ public:
   /// False while handshake() must come before the first byte; then nothing is read or written.
   [[nodiscard]] virtual bool handshaken() const noexcept { return true; }
 
-  /// Brings the handshake forward as far as it goes now: done, would_block (either readiness may help) or failed; or end,
-  /// which is failed, too, with error and reason, but since the peer has left, which is not worth a warning.
+  /// Brings the handshake forward as far as it goes now: done, would_block (either readiness may help) or failed; or
+  /// end, which is failed, too, with error and reason, but since the peer has left, which is not worth a warning.
   virtual IoResult handshake() noexcept { return IoResult::moved(0); }
 
   /// How long the handshake may take in all.
   [[nodiscard]] virtual std::chrono::milliseconds handshake_timeout() const noexcept;
 
   /// Hands the descriptor over to a transport that speaks TLS on it, which is not handshaken; watching goes on.
-  /// @error StreamErrc::invalid_argument where that is not possible, as by default; StreamErrc::server_hostname when the
-  /// context verifies and `server_hostname` is neither a name nor an address. Nothing has changed then.
+  /// @error StreamErrc::invalid_argument where that is not possible, as by default; StreamErrc::server_hostname when
+  /// the context verifies and `server_hostname` is neither a name nor an address. Nothing has changed then.
   /// @throws std::bad_alloc
   virtual Result<std::unique_ptr<Transport>> start_tls(const TLSContext& context,
                                                        const std::string& server_hostname) {
