@@ -95,7 +95,7 @@ public:
   void run() override {
     answers_ = 0;
     late_ = false;
-    begin(answers_, 1s);
+    begin(answers_, 2s);
     if (!soon([this] { return answers_ > 0; }))
       complain("the connect is never answered");
     if (late_)
@@ -119,7 +119,7 @@ private:
         options_.timeout = timeout;
         client_->connect(name_, taking().port, options_, [this, &answers](const ConnectResult& result) {
           succeeded_ = result.has_value();
-          // The deadline of a lookup is its answer where memory lacks for another (resolver.hpp).
+          // The deadline of a lookup is its answer where memory lacks for another.
           late_ = !result && result.error().code == StreamErrc::timed_out &&
                   result.message().find("during the lookup") == std::string::npos;
           ++answers;
