@@ -58,18 +58,6 @@ TEST_P(AllocationFailure, OfTheLoopOfAPoolHandlerCostsItsConnection) {
   expect_sound(serve_one(echo_in(Form::pool_actor)), 12);
 }
 
-TEST_P(AllocationFailure, OfTLS12CostsItsConnection) {
-  expect_sound(serve_one_by_tls(TLSVersion::tls_1_2), 50);
-}
-
-TEST_P(AllocationFailure, OfTLS13CostsItsConnection) {
-  expect_sound(serve_one_by_tls(TLSVersion::tls_1_3), 50);
-}
-
-TEST_P(AllocationFailure, OfAStartIsToldAndLeavesNothing) { expect_sound(tour<StartAndStop>(), 10); }
-
-TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tour<Limits>(), 10); }
-
 TEST_P(AllocationFailure, OfAConnectToANumberIsItsAnswer) {
   expect_sound(tour<Connecting>(Target::number, TLSContext{}, TLSContext{}), 10);
 }
@@ -85,6 +73,18 @@ TEST_P(AllocationFailure, OfAConnectWithTLSIsItsAnswer) {
   const long step = std::getenv("SQUALL_ALL_POINTS") != nullptr ? 1 : 7;
   expect_sound(tour_of_allocations(GetParam(), FailingThreads::io, make, step), 50);
 }
+
+TEST_P(AllocationFailure, OfTLS12CostsItsConnection) {
+  expect_sound(serve_one_by_tls(TLSVersion::tls_1_2), 50);
+}
+
+TEST_P(AllocationFailure, OfTLS13CostsItsConnection) {
+  expect_sound(serve_one_by_tls(TLSVersion::tls_1_3), 50);
+}
+
+TEST_P(AllocationFailure, OfAStartIsToldAndLeavesNothing) { expect_sound(tour<StartAndStop>(), 10); }
+
+TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tour<Limits>(), 10); }
 
 /// One allocation that fails; of a shortage that lasts see "When memory runs out" in docs/servers.md.
 template <class T, class... Args>
