@@ -449,8 +449,10 @@ void Connection::on_end(const caf::error&) {
 
 /// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
 void Connection::after_end() {
-  if (const auto handler = std::exchange(handler_, nullptr))
-    send_exit(handler, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  if (handler_ == nullptr)
+    return;
+  send_exit(handler_, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  handler_ = nullptr; // now: without memory it is told later
 }
 
 // -- for its listener
