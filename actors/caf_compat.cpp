@@ -75,10 +75,11 @@ struct Bouncer {
   }
 };
 
-/// A handler on CAF's workers.
-class PoolHandler : public caf::event_based_actor {
+/// A handler, by itself one on CAF's workers. The loop of its connection does later what lacks memory.
+class PoolHandler : public caf::event_based_actor, protected LoopTask {
 public:
-  explicit PoolHandler(caf::actor_config& config) : caf::event_based_actor{config} {
+  PoolHandler(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
+      : caf::event_based_actor{config}, unit_{std::move(unit)} {
     set_exception_handler([](std::exception_ptr& exception) -> caf::error {
       try {
         return to_error(exception);
@@ -87,6 +88,18 @@ public:
       }
     });
   }
+
+  /// @param unit  that it runs on; nullptr: a worker
+  void begin(caf::execution_unit* unit) {
+    Schedule schedule{*this, unit};
+    launch(&schedule, false, false);
+  }
+
+  void enqueue(caf::mailbox_element_ptr message, caf::execution_unit* sender_unit) override {
+    Schedule schedule{*this, sender_unit};
+    caf::event_based_actor::enqueue(std::move(message), &schedule);
+  }
+  using caf::abstract_actor::enqueue;
 
   caf::resumable::resume_result resume(caf::execution_unit* unit, std::size_t most) override {
     try {
@@ -144,26 +157,89 @@ protected:
     return told_ == nullptr;
   }
 
+  enum class Task : unsigned char { none, come, run, end };
+
+  /// Does `task` on the loop, later.
+  void queue(Task task) noexcept {
+    task_ = task;
+    if (unit_->loop().in_loop())
+      unit_->loop().retry(*this);
+    else
+      unit_->loop().post_task(*this);
+  }
+  void run_task() override {
+    switch (std::exchange(task_, Task::none)) {
+    case Task::none:
+      break;
+    case Task::come:
+      come();
+      break;
+    case Task::run:
+      run();
+      break;
+    case Task::end:
+      go_on_ending(unit_.get());
+      break;
+    }
+  }
+
+  const std::shared_ptr<LoopUnit> unit_;
+  Task task_ = Task::none; ///< what it is queued for
+
 private:
-  virtual void go_on_ending(caf::execution_unit* host) {
+  /// Hands the handler to whom CAF would.
+  class Schedule final : public caf::execution_unit {
+  public:
+    Schedule(PoolHandler& handler, caf::execution_unit* unit)
+        : caf::execution_unit{&handler.home_system()}, handler_{handler}, unit_{unit} {}
+    void exec_later(caf::resumable* job) override {
+      const ReserveUse use; // an actor that is not run does not answer
+      try {
+        if (unit_ != nullptr)
+          unit_->exec_later(job);
+        else
+          system().scheduler().enqueue(job);
+      } catch (const std::bad_alloc&) {
+        handler_.queue(Task::come);
+      }
+    }
+
+  private:
+    PoolHandler& handler_;
+    caf::execution_unit* unit_;
+  };
+
+  /// It has a message, and a reference until it runs.
+  virtual void come() noexcept { Schedule{*this, nullptr}.exec_later(this); }
+  virtual void run() {}
+  /// The loop of its connection is none that waits for it: it may be gone.
+  virtual void ended() noexcept {}
+
+  void go_on_ending(caf::execution_unit* host) {
     std::exception_ptr failure;
-    tell_rest(host, failure);
-    told_ = nullptr; // no loop tries again
+    const caf::strong_actor_ptr keep = std::exchange(ends_, nullptr);
+    const bool is_destroyed = ctrl()->strong_refs.load() == 0;
+    if (!tell_rest(host, failure) && !is_destroyed) {
+      ends_ = caf::strong_actor_ptr{ctrl()};
+      queue(Task::end);
+    } else {
+      ended();
+    }
     if (failure)
       std::rethrow_exception(failure);
   }
 
   const unended::Counted counted_{unended::handlers};
-  caf::attachable_ptr told_; ///< who is still to hear of its end
+  caf::attachable_ptr told_;   ///< who is still to hear of its end
+  caf::strong_actor_ptr ends_; ///< itself, while others are to hear of its end
 };
 
 } // namespace
 
 /// A handler on the loop of its connection.
-class PinnedHandler final : public PoolHandler, private LoopTask {
+class PinnedHandler final : public PoolHandler {
 public:
-  PinnedHandler(caf::actor_config& config, std::shared_ptr<LoopUnit> unit)
-      : PoolHandler{config}, unit_{std::move(unit)} {}
+  using PoolHandler::PoolHandler;
 
   void enqueue(caf::mailbox_element_ptr message, caf::execution_unit*) override {
     // Idle, and the loop itself has something for it: the message is handled here, without scheduling anything.
@@ -179,41 +255,22 @@ public:
 
 private:
   friend class LoopUnit::Home;
-  enum class Task : unsigned char { none, come, run, end };
-
   /// From any thread, in its unit's home. It has a reference until it has run.
   void schedule() noexcept {
-    if (unit_->loop().in_loop()) {
-      join();
-    } else {
-      task_ = Task::come;
-      unit_->loop().post_task(*this);
-    }
+    if (unit_->loop().in_loop())
+      come();
+    else
+      queue(Task::come);
   }
-  void join() noexcept {
+  void come() noexcept override {
     task_ = Task::run;
     unit_->home_.jobs_.push_back_if_unlinked(*this);
     ++unit_->home_.job_count_;
     unit_->loop().defer(unit_->home_);
   }
+  static PinnedHandler& of(LoopTask& task) noexcept { return static_cast<PinnedHandler&>(task); }
   void drop() noexcept { const caf::intrusive_ptr<caf::resumable> gone{this, false}; }
-
-  void run_task() override {
-    switch (std::exchange(task_, Task::none)) {
-    case Task::none:
-      break;
-    case Task::come:
-      join();
-      break;
-    case Task::run:
-      run();
-      break;
-    case Task::end:
-      go_on_ending(unit_.get());
-      break;
-    }
-  }
-  void run() {
+  void run() override {
     caf::intrusive_ptr<caf::resumable> job{this, false};
     if (resume(unit_.get(), messages_per_turn) != caf::resumable::resume_later)
       return;
@@ -223,27 +280,7 @@ private:
     ++unit_->home_.job_count_;
   }
 
-  void go_on_ending(caf::execution_unit* host) override {
-    struct Gone {
-      PinnedHandler& handler;
-      ~Gone() { handler.unit_->remove_handler(handler.id()); }
-    };
-    std::exception_ptr failure;
-    const caf::strong_actor_ptr keep = std::exchange(ends_, nullptr);
-    const bool is_destroyed = ctrl()->strong_refs.load() == 0;
-    if (!tell_rest(host, failure) && !is_destroyed) {
-      ends_ = caf::strong_actor_ptr{ctrl()};
-      task_ = Task::end;
-      if (unit_->loop().in_loop())
-        unit_->loop().retry(*this);
-      else
-        unit_->loop().post_task(*this);
-    } else {
-      const Gone gone{*this};
-    }
-    if (failure)
-      std::rethrow_exception(failure);
-  }
+  void ended() noexcept override { unit_->remove_handler(id()); }
 
   void handle_now(caf::mailbox_element_ptr message) {
     const caf::strong_actor_ptr self{ctrl()}; // it may end
@@ -276,9 +313,6 @@ private:
 
   bool nothing_skipped() { return get_normal_queue().cache().empty() && get_urgent_queue().cache().empty(); }
 
-  const std::shared_ptr<LoopUnit> unit_;
-  caf::strong_actor_ptr ends_; ///< itself, while others are to hear of its end
-  Task task_ = Task::none;     ///< what it is queued for
 };
 
 // -- LoopUnit
@@ -292,7 +326,7 @@ void LoopUnit::exec_later(caf::resumable* job) { system().scheduler().enqueue(jo
 
 LoopUnit::Home::~Home() {
   while (LoopTask* job = jobs_.pop_front())
-    static_cast<PinnedHandler*>(job)->drop();
+    PinnedHandler::of(*job).drop();
 }
 
 void LoopUnit::Home::exec_later(caf::resumable* job) { static_cast<PinnedHandler*>(job)->schedule(); }
@@ -670,21 +704,34 @@ caf::message_id LoopActor::send_request(const caf::strong_actor_ptr& target, caf
 
 // -- handlers
 
-caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
-                                    InitialBehavior behavior) {
-  const ReserveUse use; // an actor that is half made needs memory for its end, too
+namespace {
+
+template <class T>
+caf::strong_actor_ptr make_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior) {
+  caf::actor_system& system = unit->system();
   caf::actor_config config{unit.get()};
   config.init_fun =
       caf::actor_config::init_fun_type{[function = std::move(behavior)](caf::local_actor* self) mutable {
         return std::exchange(function, nullptr)(static_cast<caf::event_based_actor*>(self));
       }};
-  if (unit == nullptr)
-    return caf::actor_cast<caf::strong_actor_ptr>(
-        system.spawn_class<PoolHandler, caf::no_spawn_options>(config));
-  auto handler = caf::make_actor<PinnedHandler, caf::strong_actor_ptr>(system.next_actor_id(), system.node(),
-                                                                       &system, config, unit);
+  return caf::make_actor<T, caf::strong_actor_ptr>(system.next_actor_id(), system.node(), &system, config,
+                                                   unit);
+}
+
+} // namespace
+
+caf::strong_actor_ptr spawn_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior) {
+  const ReserveUse use; // an actor that is half made needs memory for its end, too
+  auto handler = make_handler<PinnedHandler>(unit, std::move(behavior));
   unit->add_handler(handler);
-  static_cast<PinnedHandler*>(handler->get())->launch(&unit->home(), false, false);
+  static_cast<PinnedHandler*>(handler->get())->begin(&unit->home());
+  return handler;
+}
+
+caf::strong_actor_ptr spawn_pool_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior) {
+  const ReserveUse use; // as above
+  auto handler = make_handler<PoolHandler>(unit, std::move(behavior));
+  static_cast<PoolHandler*>(handler->get())->begin(nullptr);
   return handler;
 }
 

@@ -345,10 +345,10 @@ LoopActorPtr<T> make_loop_actor(const std::shared_ptr<LoopUnit>& unit, Args&&...
 
 using InitialBehavior = std::function<caf::behavior(caf::event_based_actor*)>;
 
-/// An actor pinned to `unit`, or, where that is null, on the workers of `system`. An exception that it throws
-/// ends it with caf::sec::runtime_error and what it says.
-caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
-                                    InitialBehavior behavior);
+/// An actor pinned to `unit`. An exception that it throws ends it with caf::sec::runtime_error and what it says.
+caf::strong_actor_ptr spawn_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior);
+/// The same on the workers of its system; where memory lacks, `unit` does later what is to be done.
+caf::strong_actor_ptr spawn_pool_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior);
 
 /// What an exception says.
 std::string describe(const std::exception_ptr& exception);

@@ -313,11 +313,11 @@ void Connection::serve_in_coroutine(const CoroutineHandler& handler) {
 }
 
 void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement placement) {
+  const auto behavior = [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
+    return handler(self, stream, peer);
+  };
   const bool pinned = placement == HandlerPlacement::connection_loop;
-  handler_ = spawn_handler(home_system(), pinned ? unit() : nullptr,
-                           [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
-                             return handler(self, stream, peer);
-                           });
+  handler_ = pinned ? spawn_handler(unit(), behavior) : spawn_pool_handler(unit(), behavior);
   if (place_ != nullptr)
     place_->set_handler(handler_);
   monitor(handler_);
