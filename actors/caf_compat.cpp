@@ -113,7 +113,7 @@ public:
   bool cleanup(caf::error&& reason, caf::execution_unit* host) override {
     if (getf(is_cleaned_up_flag))
       return false;
-    const ReserveUse use; // its monitors are told
+    const ReserveUse use;      // its monitors are told
     if (!mailbox().closed()) { // CAF does the same, but for want of memory
       mailbox().close();
       get_normal_queue().flush_cache();
@@ -312,7 +312,6 @@ private:
   }
 
   bool nothing_skipped() { return get_normal_queue().cache().empty() && get_urgent_queue().cache().empty(); }
-
 };
 
 // -- LoopUnit
@@ -489,11 +488,10 @@ thread_local OwedAnswers* owed_of_thread = nullptr;
 /// @throws std::bad_alloc
 void answer_that_it_failed(const caf::strong_actor_ptr& requester, caf::message_id response) {
   const ReserveUse use;
-  requester->enqueue(
-      caf::make_mailbox_element(
-          nullptr, response, {},
-          caf::make_error(caf::sec::runtime_error, "the request failed with an exception")),
-      nullptr);
+  requester->enqueue(caf::make_mailbox_element(
+                         nullptr, response, {},
+                         caf::make_error(caf::sec::runtime_error, "the request failed with an exception")),
+                     nullptr);
 }
 
 } // namespace

@@ -318,7 +318,7 @@ private:
   caf::attachable_ptr told_;   ///< who is still to hear of the end
   caf::strong_actor_ptr ends_; ///< itself, while its end is not over
   RestOfEnd rest_of_end_{*this};
-  std::size_t queued_ = 0;     ///< messages that the loop's own thread posted to it, behind which others wait
+  std::size_t queued_ = 0; ///< messages that the loop's own thread posted to it, behind which others wait
   caf::message_id last_request_id_ = caf::make_message_id();
 };
 

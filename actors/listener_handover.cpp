@@ -4,7 +4,7 @@
 #include "actors/listener_handover.hpp"
 
 #include "actors/listener.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <stdexcept>
 
@@ -64,8 +64,9 @@ void Listener::adopt_unserved(Entry& entry, ProxyReader::Unserved unserved) {
   try {
     entry.proxy->accept(std::move(unserved.connection), unserved.peer);
   } catch (const std::exception& error) { // costs this connection
-    log_event(LogLevel::error, "connection_failed", "a connection could not be served",
-              {{"peer", to_string(unserved.peer)}, {"error", error.what()}});
+    tell(LogLevel::error, "connection_failed", "a connection could not be served", [&] {
+      return LogFields{{"peer", to_string(unserved.peer)}, {"error", error.what()}};
+    });
   }
 }
 

@@ -3,7 +3,7 @@
 // listener_tls.cpp: how a listener gets other contexts of TLS.
 #include "actors/listener.hpp"
 #include "net/regular_file.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 
 #include <algorithm>
 
@@ -60,8 +60,9 @@ void Listener::finish_reload(const TLSReload::Outcome& outcome) {
           break;
         }
   if (outcome.error.empty())
-    log_event(LogLevel::info, "tls_reloaded", "certificates and keys were read again",
-              {{"contexts", std::to_string(outcome.reloaded.size())}});
+    tell(LogLevel::info, "tls_reloaded", "certificates and keys were read again", [&] {
+      return LogFields{{"contexts", std::to_string(outcome.reloaded.size())}};
+    });
   answer_reload(outcome.error);
   if (later_reloads_.empty())
     return;
@@ -79,8 +80,9 @@ void Listener::reload_timed_out() {
 /// @param error  empty: it is done
 void Listener::answer_reload(const std::string& error) {
   if (!error.empty())
-    log_event(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay",
-              {{"error", error}});
+    tell(LogLevel::error, "tls_reload_failed", "the certificates and keys that are in use stay", [&] {
+      return LogFields{{"error", error}};
+    });
   for (Reply& reply : std::exchange(reloads_, {})) {
     if (error.empty())
       reply.deliver(*this);

@@ -6,7 +6,7 @@
 #include "net/descriptor.hpp"
 #include "net/forced_end.hpp"
 #include "net/parent_process.hpp"
-#include <squall/net/log.hpp>
+#include "net/tell.hpp"
 #include <squall/tcp_server.hpp>
 
 #include <algorithm>
@@ -172,12 +172,13 @@ void run_until_terminated(TCPServer& server, const ProcessSignals& signals,
   if (drain_timeout > std::chrono::milliseconds::zero()) {
     set_end_stage("draining");
     const Drained drained = server.drain(drain_timeout);
-    log_event(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
-              drained.cut > 0 ? "the time for draining was over; what was left is cut"
-                              : "the server has drained",
-              {{"finished", std::to_string(drained.finished)},
-               {"idle", std::to_string(drained.idle)},
-               {"cut", std::to_string(drained.cut)}});
+    tell(drained.cut > 0 ? LogLevel::warning : LogLevel::debug, "drained",
+         drained.cut > 0 ? "the time for draining was over; what was left is cut" : "the server has drained",
+         [&] {
+           return LogFields{{"finished", std::to_string(drained.finished)},
+                            {"idle", std::to_string(drained.idle)},
+                            {"cut", std::to_string(drained.cut)}};
+         });
   }
   set_end_stage("closing connections");
   server.shutdown();

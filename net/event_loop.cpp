@@ -121,9 +121,10 @@ struct EventLoop::Impl {
   /// epoll_wait(2) fails for good only where somebody has closed the descriptor of it, or taken its number. No descriptor is
   /// heard of any more, but functions are run, timers too, and the loop can be stopped; and it does not spin.
   void wait_without_epoll(int timeout) {
-    log_event(LogLevel::error, "loop_failed",
-              "a loop hears of its descriptors no more; has somebody closed its own?",
-              {{"error", "epoll_wait: " + std::generic_category().message(errno)}});
+    tell(LogLevel::error, "loop_failed",
+         "a loop hears of its descriptors no more; has somebody closed its own?", [error = errno] {
+           return LogFields{{"error", "epoll_wait: " + std::generic_category().message(error)}};
+         });
     constexpr int longest = 10; // milliseconds; the wake-up is not heard of either
     poll(nullptr, 0, std::min(timeout, longest));
   }

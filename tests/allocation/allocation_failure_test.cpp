@@ -85,8 +85,8 @@ std::string name_of(const testing::TestParamInfo<Shortage>& info) {
   return info.param == Shortage::once ? "Once" : info.param == Shortage::lasts ? "Lasting" : "Total";
 }
 
-INSTANTIATE_TEST_SUITE_P(Shortages, AllocationFailure, testing::Values(Shortage::once, Shortage::lasts, Shortage::total),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(Shortages, AllocationFailure,
+                         testing::Values(Shortage::once, Shortage::lasts, Shortage::total), name_of);
 
 } // namespace
 
