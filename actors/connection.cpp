@@ -312,11 +312,11 @@ void Connection::serve_in_coroutine(const CoroutineHandler& handler) {
 }
 
 void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement placement) {
+  const auto behavior = [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
+    return handler(self, stream, peer);
+  };
   const bool pinned = placement == HandlerPlacement::connection_loop;
-  handler_ = spawn_handler(home_system(), pinned ? unit() : nullptr,
-                           [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
-                             return handler(self, stream, peer);
-                           });
+  handler_ = pinned ? spawn_handler(unit(), behavior) : spawn_pool_handler(unit(), behavior);
   if (place_ != nullptr)
     place_->set_handler(handler_);
   monitor(handler_);
@@ -448,8 +448,10 @@ void Connection::on_end(const caf::error&) {
 
 /// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
 void Connection::after_end() {
-  if (const auto handler = std::exchange(handler_, nullptr))
-    send_exit(handler, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  if (handler_ == nullptr)
+    return;
+  send_exit(handler_, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  handler_ = nullptr; // now: without memory it is told later
 }
 
 // -- for its listener

@@ -29,6 +29,9 @@ namespace {
 
 constexpr int most_frames = 40;
 
+/// How long there is no memory at all: many turns of a loop, and looks whether there is some again.
+constexpr std::chrono::milliseconds total_time{30};
+
 /// What a child tells its parent.
 struct Report {
   std::atomic<long> point{0}; ///< that is under way
@@ -43,6 +46,7 @@ struct Report {
 std::atomic<bool> armed{false};
 std::atomic<long> missing{0}; ///< allocations until the one that fails
 std::atomic<bool> failed{false};
+std::atomic<std::chrono::steady_clock::time_point> failed_at;
 std::atomic<long> credit{0}; ///< bytes that were freed since
 std::atomic<Shortage> shortage_now{Shortage::once};
 std::atomic<FailingThreads> threads_now{FailingThreads::io};
@@ -80,8 +84,13 @@ bool fails(std::size_t size) noexcept {
   if (is_chosen()) {
     const long left = missing.fetch_sub(1) - 1;
     if (left == 0) {
+      failed_at = std::chrono::steady_clock::now();
+      failed = result = true; // first: what other threads free counts from now on
       record_place();
-      failed = result = true;
+    } else if (left < 0 && shortage_now.load() == Shortage::total) {
+      while (!failed.load()) { // the other thread is about to tell since when
+      }
+      result = std::chrono::steady_clock::now() - failed_at.load() < total_time;
     } else if (left < 0 && shortage_now.load() == Shortage::lasts) {
       const auto wanted = static_cast<long>(size);
       result = credit.fetch_sub(wanted) < wanted;
