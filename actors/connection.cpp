@@ -267,7 +267,7 @@ void Connection::close(caf::mailbox_element& message, bool abort) {
     stream_.close();
   reply.deliver(*this);
   if (coroutine_ == nullptr && !ended())
-    quit(make_error(stream_.error())); // what is unread goes with it
+    quit(end_reason()); // what is unread goes with it
 }
 
 StreamInfo Connection::info() const {
@@ -349,8 +349,12 @@ void Connection::on_down(caf::down_msg& down) {
   if (handler_ == nullptr || down.source != handler_->address())
     return;
   const ReserveUse use;
-  const auto error = stream_error(down.reason);
-  handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  try {
+    const auto error = stream_error(down.reason);
+    handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  } catch (const std::bad_alloc&) { // not even the reserve was enough
+    break_off();
+  }
 }
 
 /// A handler that ends with `error` has not failed: its own peer left, its own peer's time was over, or, when its own stream
@@ -381,7 +385,7 @@ void Connection::handler_ended(const std::string& failure, std::error_code real_
   const caf::strong_actor_ptr keep = strong_ref();
   stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed, real_error);
   if (!ended()) // an answer to a pending read may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 void Connection::break_off() noexcept {
@@ -410,7 +414,15 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 void Connection::end_with_stream() {
   if (!ended() && stream_.closed() && (stream_.unread_size() == 0 || flushing_) && coroutine_ == nullptr &&
       pending_writes_.empty() && chunks_ == nullptr)
-    quit(make_error(stream_.error()));
+    quit(end_reason());
+}
+
+caf::error Connection::end_reason(const StreamError& error) noexcept {
+  try {
+    return make_error(error);
+  } catch (const std::bad_alloc&) { // it ends without a reason
+    return {};
+  }
 }
 
 void Connection::on_end(const caf::error&) {
@@ -427,12 +439,19 @@ void Connection::on_end(const caf::error&) {
     waits->list.for_each([this](Wait& wait) { stream_.forget_wait(wait); });
   stream_.close(CloseReason::shutting_down);
   close_error_ = stream_.error();
-  std::exchange(read_reply_, Reply{}).deliver(*this, refusal());
+  // Without memory for an answer its Reply answers when it goes.
+  const auto without_memory = [](auto step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+    }
+  };
+  without_memory([&] { std::exchange(read_reply_, Reply{}).deliver(*this, refusal()); });
   if (const auto transfer = std::move(chunks_))
-    transfer->reply().deliver(*this, refusal());
+    without_memory([&] { std::exchange(transfer->reply(), Reply{}).deliver(*this, refusal()); });
   while (const std::unique_ptr<Wait> wait{waits == nullptr ? nullptr : waits->list.pop_front()}) {
     const bool came = wait->event() == StreamEvent::ended || wait->event() == StreamEvent::closed;
-    answer_wait(*wait, came ? Result<void>{} : Result<void>{close_error_});
+    without_memory([&] { answer_wait(*wait, came ? Result<void>{} : Result<void>{close_error_}); });
   }
   if (!pending_writes_.empty())
     kept_ = strong_ref(); // the stream answers them before the turn is over
@@ -493,7 +512,7 @@ void Connection::cut(CloseReason reason) {
   else
     stream_.close(reason);
   if (!ended()) // an answer may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 /// The handler waits for a peer that has nothing under way.
@@ -531,7 +550,7 @@ void Connection::end_drain() {
   place_->count_cut(); // its handler has not ended
   stream_.abort();
   if (!ended())
-    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
+    quit(end_reason(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,

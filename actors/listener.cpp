@@ -320,17 +320,32 @@ void Listener::serve(Socket socket, const Endpoint& peer, const Entry& entry) {
 }
 
 void Listener::on_end(const caf::error&) {
+  // Each step is tried, whatever the one before lacked; a Reply that is not delivered answers when it goes.
+  const auto without_memory = [](auto step) {
+    try {
+      step();
+    } catch (const std::bad_alloc&) {
+    }
+  };
+  auto lookups = std::exchange(lookups_, {});
+  auto drains = std::exchange(drain_replies_, {});
   drain_timer_.cancel();
   rate_timer_.cancel();
-  end_reload();
-  for (NameLookup& lookup : std::exchange(lookups_, {}))
-    lookup.reply.deliver(*this, refusal());
-  if (handover_ != nullptr)
-    leave_estate();
-  stop();
-  drop_later(std::exchange(ending_, {}));
-  for (Reply& reply : std::exchange(drain_replies_, {}))
-    reply.deliver(*this, refusal());
+  without_memory([&] { end_reload(); });
+  without_memory([&] {
+    for (NameLookup& lookup : lookups)
+      lookup.reply.deliver(*this, refusal());
+  });
+  without_memory([&] {
+    if (handover_ != nullptr)
+      leave_estate();
+  });
+  without_memory([&] { stop(); });
+  without_memory([&] { drop_later(std::exchange(ending_, {})); });
+  without_memory([&] {
+    for (Reply& reply : drains)
+      reply.deliver(*this, refusal());
+  });
   handler_ = nullptr; // handles to an ended listener do not keep what it refers to
 }
 

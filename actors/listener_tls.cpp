@@ -94,8 +94,10 @@ void Listener::answer_reload(const std::string& error) {
 void Listener::end_reload() {
   reload_timer_.cancel();
   reload_ = nullptr;
-  for (auto* replies : {&reloads_, &later_reloads_})
-    for (Reply& reply : std::exchange(*replies, {}))
+  auto reloads = std::exchange(reloads_, {}); // without memory for their answer they answer when they go
+  auto later = std::exchange(later_reloads_, {});
+  for (auto* replies : {&reloads, &later})
+    for (Reply& reply : *replies)
       reply.deliver(*this, refusal());
 }
 
