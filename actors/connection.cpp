@@ -266,7 +266,7 @@ void Connection::close(caf::mailbox_element& message, bool abort) {
     stream_.close();
   reply.deliver(*this);
   if (coroutine_ == nullptr && !ended())
-    quit(make_error(stream_.error())); // what is unread goes with it
+    quit(end_reason()); // what is unread goes with it
 }
 
 StreamInfo Connection::info() const {
@@ -348,8 +348,12 @@ void Connection::on_down(caf::down_msg& down) {
   if (handler_ == nullptr || down.source != handler_->address())
     return;
   const ReserveUse use;
-  const auto error = stream_error(down.reason);
-  handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  try {
+    const auto error = stream_error(down.reason);
+    handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  } catch (const std::bad_alloc&) { // not even the reserve was enough
+    break_off();
+  }
 }
 
 /// A handler that ends with `error` has not failed: its own peer left, its own peer's time was over, or, when its own stream
@@ -380,7 +384,7 @@ void Connection::handler_ended(const std::string& failure, std::error_code real_
   const caf::strong_actor_ptr keep = strong_ref();
   stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed, real_error);
   if (!ended()) // an answer to a pending read may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 void Connection::break_off() noexcept {
@@ -409,7 +413,15 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 void Connection::end_with_stream() {
   if (!ended() && stream_.closed() && (stream_.unread_size() == 0 || flushing_) && coroutine_ == nullptr &&
       pending_writes_.empty() && chunks_ == nullptr)
-    quit(make_error(stream_.error()));
+    quit(end_reason());
+}
+
+caf::error Connection::end_reason(const StreamError& error) noexcept {
+  try {
+    return make_error(error);
+  } catch (const std::bad_alloc&) { // it ends without a reason
+    return {};
+  }
 }
 
 void Connection::on_end(const caf::error&) {
@@ -492,7 +504,7 @@ void Connection::cut(CloseReason reason) {
   else
     stream_.close(reason);
   if (!ended()) // an answer may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 /// The handler waits for a peer that has nothing under way.
@@ -530,7 +542,7 @@ void Connection::end_drain() {
   place_->count_cut(); // its handler has not ended
   stream_.abort();
   if (!ended())
-    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
+    quit(end_reason(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,
