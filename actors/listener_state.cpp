@@ -80,8 +80,10 @@ void ListenerState::Place::set_handler(const caf::strong_actor_ptr& handler) {
 void ListenerState::Place::leave(const IOStream& stream) {
   const std::lock_guard lock{state_->left_mutex_};
   state_->left_.push_back_if_unlinked(*this);
-  if (has_descriptor_)
+  if (has_descriptor_) {
     stream_ = stream;
+    DescriptorGuest::hold(stream);
+  }
   ended_draining_ = state_->draining;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 
 namespace squall {
@@ -22,6 +23,8 @@ constexpr std::size_t padding_of(std::size_t capacity) noexcept {
 } // namespace
 
 Block* Block::make(std::size_t capacity, bool changeable) {
+  if (capacity > std::numeric_limits<std::size_t>::max() / 4) // with its head it would wrap
+    throw std::bad_alloc{};
   const std::size_t padding = padding_of(capacity);
   char* memory =
       static_cast<char*>(padding == 0 ? ::operator new(sizeof(Block) + capacity)

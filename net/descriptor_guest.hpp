@@ -19,6 +19,9 @@ public:
 
   /// Gives `stream` its guest, unless its descriptor is closed already. A stream has one guest at most.
   static void join(const IOStream& stream, std::shared_ptr<DescriptorGuest> guest) noexcept;
+  /// The guest of `stream` has a handle of it from now on, until on_descriptor_closed: one that reads nothing, so that it keeps
+  /// no unread bytes.
+  static void hold(const IOStream& stream) noexcept;
   /// True until the descriptor of `stream` is closed.
   [[nodiscard]] static bool has_descriptor(const IOStream& stream) noexcept;
 

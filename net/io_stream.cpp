@@ -274,6 +274,8 @@ void DescriptorGuest::join(const IOStream& stream, std::shared_ptr<DescriptorGue
   stream.core_->set_guest(std::move(guest));
 }
 
+void DescriptorGuest::hold(const IOStream& stream) noexcept { stream.core_->let_guest_hold(); }
+
 bool DescriptorGuest::has_descriptor(const IOStream& stream) noexcept {
   return stream.core_->has_descriptor();
 }

@@ -103,7 +103,13 @@ private:
     const std::size_t size = request_.next_size();
     if (size == 0)
       return finish({});
-    auto result = stream_.start_read(ReadBytes{size, true, request_.timeout}, *this);
+    std::optional<Result<Bytes>> result;
+    try {
+      result = stream_.start_read(ReadBytes{size, true, request_.timeout}, *this);
+    } catch (const std::bad_alloc&) {
+      stream_.close(CloseReason::transport_error, std::make_error_code(std::errc::not_enough_memory));
+      return finish(stream_.error());
+    }
     if (result)
       on_read(std::move(*result));
   }

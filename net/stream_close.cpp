@@ -144,6 +144,8 @@ void StreamCore::begin_linger(Timeout flush_for) {
   if (!flush_for) {
     dropped_ = !unsent_.empty() && unsent_.end() > answered_;
     unsent_.truncate(answered_);
+    if (dropped_) // before the rest is sent, since our side may end with its last byte
+      transport_->withhold_goodbye();
   }
   count_memory();
   const Duration time = flush_for.value_or(options_->linger_timeout);
@@ -198,14 +200,12 @@ void StreamCore::everything_sent() noexcept {
       end_linger(reason_);
     return;
   }
-  if (dropped_)
-    transport_->withhold_goodbye();
   if (!write_ended_ && !transport_->shutdown_write()) {
     blocked_ = true;
     return;
   }
   write_ended_ = true;
-  last_activity_ = loop_.turn_time();
+  last_activity_ = loop_.now(); // its turn may have begun long ago
   check_linger();
   if (lingering_)
     discard_input();
@@ -231,23 +231,20 @@ void StreamCore::discard_input() noexcept {
       return;
     }
     const IoResult result = transport_->read_from_fd(waste.data(), waste.size());
-    if (result.yields) {
-      loop_.defer(deferred_task_);
-      return;
-    }
     linger_->discarded += result.size;
-    in_this_turn += result.size;
+    in_this_turn = result.yields ? bytes_per_turn : in_this_turn + result.size;
     switch (result.status) {
     case IoResult::Status::done:
-      last_activity_ = loop_.turn_time();
-      readable_ = !result.drained || hang_up_ || urgent_;
+      last_activity_ = loop_.now();
+      readable_ = !result.drained || hang_up_ || urgent_ || result.yields;
       break;
     case IoResult::Status::crossed:
       read_crossed_ = true;
       readable_ = false;
       break;
     case IoResult::Status::would_block:
-      readable_ = hang_up_ = false;
+      readable_ = result.yields;
+      hang_up_ = hang_up_ && result.yields;
       break;
     case IoResult::Status::end:
       input_over_ = true;
@@ -335,6 +332,7 @@ void StreamCore::release_transport() noexcept {
   flush_task_.unlink();
   unsent_.truncate(unsent_.begin());
   count_memory();
+  guest_holds_ = false; // it lets go of its handle now
   if (const auto guest = std::exchange(guest_, nullptr))
     guest->on_descriptor_closed();
 }

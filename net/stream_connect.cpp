@@ -46,6 +46,7 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
     return std::nullopt;
   }
   try {
+    const ReserveUse use; // else nothing would ever wake the stream
     if (request.timeout) {
       phase_timer_ = std::make_unique<Timer>([this] { link_timed_out(CloseReason::timed_out); });
       phase_timer_->start_after(loop_, *request.timeout);
@@ -55,6 +56,8 @@ std::optional<StreamError> StreamCore::connect(const Connect& request) {
       begin_connected();
   } catch (const std::system_error& refused) {
     shut(CloseReason::transport_error, refused.code());
+  } catch (const std::bad_alloc&) {
+    shut(CloseReason::transport_error, std::make_error_code(std::errc::not_enough_memory));
   }
   return std::nullopt;
 }
@@ -85,7 +88,8 @@ void StreamCore::begin_link() {
   else if (options_->keep_alive)
     transport_->set_keep_alive(*options_->keep_alive);
   last_activity_ = loop_.now();
-  if (idle_timer_ != nullptr)
+  // A stream that was closed before it was connected has the time of its lingering.
+  if (idle_timer_ != nullptr && !closed_)
     idle_timer_->start_after(loop_, options_->idle_timeout);
 }
 
@@ -195,7 +199,12 @@ void StreamCore::finish_connect() {
     flush();
     return;
   }
-  begin_connected();
+  try {
+    const ReserveUse use; // no other edge will come
+    begin_connected();
+  } catch (const std::bad_alloc&) {
+    shut(CloseReason::transport_error, std::make_error_code(std::errc::not_enough_memory));
+  }
 }
 
 std::optional<Result<void>> StreamCore::start_wait(StreamEvent event, Timeout timeout,

@@ -78,7 +78,8 @@ void StreamCore::deref() noexcept {
     close(CloseReason::local_close, {});
   if (--references_ == 0)
     delete this;
-  else if (references_ == 1 && lingering_) // which holds it: nobody can read any more
+  else if (lingering_ &&
+           references_ == (guest_holds_ ? 2u : 1u)) // the lingering's own: nobody can read any more
     drop_unread();
 }
 

@@ -81,6 +81,7 @@ public:
   /// Tells those who wait for StreamEvent::draining, later in the turn.
   void begin_drain() noexcept;
   void set_guest(std::shared_ptr<DescriptorGuest> guest) noexcept;
+  void let_guest_hold() noexcept { guest_holds_ = guest_ != nullptr; }
   [[nodiscard]] bool has_descriptor() const noexcept { return transport_ != nullptr; }
   [[nodiscard]] bool awaits_answer() const noexcept { return awaits_answer_; }
   void set_keep_alive(const KeepAlive& keep_alive);
@@ -367,6 +368,7 @@ private:
   bool handshaken_ : 1 = false;    ///< nothing, or no handshake any more, stands before the first byte
   bool draining_ : 1 = false;
   bool awaits_answer_ : 1 = false; ///< bytes came since the last write was queued
+  bool guest_holds_ : 1 = false;   ///< one of the handles is the guest's, which reads nothing
   bool paused_ : 1 = false; ///< unsent bytes passed the high mark, and have not come down to the low one
 };
 

@@ -43,10 +43,15 @@ std::optional<Result<Bytes>> StreamCore::start_read(ReadRequest&& request, ReadC
     leave_read();
     return failure(StreamErrc::timed_out);
   }
-  if (timeout) { // it may throw: before the completion is held
-    if (read_timer_ == nullptr)
-      read_timer_ = std::make_unique<Timer>([this] { read_timed_out(); });
-    read_timer_->start_after(loop_, *timeout);
+  if (timeout) {
+    try {
+      if (read_timer_ == nullptr)
+        read_timer_ = std::make_unique<Timer>([this] { read_timed_out(); });
+      read_timer_->start_after(loop_, *timeout);
+    } catch (...) {
+      leave_read(); // what is in the buffer of a ReadInto is unread again
+      throw;
+    }
   }
   reader_ = &completion;
   return std::nullopt;
@@ -155,8 +160,10 @@ std::optional<Result<Bytes>> StreamCore::advance_read() {
     if (unread_.size() > options_->max_buffer_size)
       return pass_limit(StreamErrc::buffer_full);
     if (!may_receive()) {
-      if (!readable_)
+      if (!readable_) {
         unread_.shrink();
+        count_memory();
+      }
       return std::nullopt;
     }
     receive();

@@ -229,6 +229,7 @@ void StreamCore::cancel_write(WriteCompletion& completion) noexcept {
     writers_.clear();
     first_writer_ = 0;
   }
+  count_memory();
 }
 
 /// Takes the first writer out and answers it. It may queue, await and cancel other writes meanwhile.
@@ -240,8 +241,8 @@ void StreamCore::answer_first_writer(Result<void> result) {
     if (writers_.capacity() > kept_capacity)
       std::vector<PendingWrite>{}.swap(writers_);
     first_writer_ = 0;
-    count_memory();
   }
+  count_memory();
   if (completion != nullptr)
     completion->on_write(std::move(result));
 }

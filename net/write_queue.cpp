@@ -50,6 +50,8 @@ void WriteQueue::copy(Piece& piece) {
   const bool changeable = piece.bytes.changeable();
   piece.bytes = Bytes{piece.bytes.view()};
   changeable_size_ -= changeable ? piece.bytes.size() : 0;
+  if (&piece == &pieces_[first_]) // what was sent of it is not kept any more
+    front_sent_ = 0;
 }
 
 bool WriteQueue::copy_changeable(std::size_t most) noexcept {
@@ -98,10 +100,8 @@ void WriteQueue::tighten() noexcept {
     }
   };
   // What is left of the first piece is copied when three quarters are sent: a copy whenever it is halved would be too dear.
-  if (first_ < pieces_.size() && front_sent_ > 3 * pieces_[first_].bytes.size() + 64) {
+  if (first_ < pieces_.size() && front_sent_ > 3 * pieces_[first_].bytes.size() + 64)
     copy_at(first_);
-    front_sent_ = 0;
-  }
   for (tight_ = std::max(tight_, first_); tight_ < pieces_.size(); ++tight_)
     if (pieces_[tight_].bytes.size() <= most_copied && !pieces_[tight_].file)
       copy_at(tight_);

@@ -156,9 +156,6 @@ squall::Task<> closes_epoll(squall::IOStream stream, squall::Endpoint) {
   say("stuck");
 }
 
-/// Long enough for an orderly end on any machine.
-constexpr std::chrono::seconds patient{60};
-
 /// Says its port; serves in `processes`.
 int stuck(squall::Handler handler, int processes, squall::LogFormat format,
           std::chrono::milliseconds stop_timeout = std::chrono::milliseconds{100}) {
@@ -194,15 +191,16 @@ int main(int argc, char** argv) {
   if (what == "refused_actor_system")
     return refused_actor_system();
   const std::string how = argc > 2 ? argv[2] : "";
-  if (what == "stuck")
-    return stuck(stuck_handler(how), 1, squall::LogFormat::text);
-  if (what == "stuck_patient")
-    return stuck(stuck_handler(how), 1, squall::LogFormat::text, patient);
+  if (what == "stuck") {
+    const std::chrono::milliseconds stop_timeout{argc > 3 ? std::stoi(argv[3]) : 100};
+    return stuck(stuck_handler(how), 1, squall::LogFormat::text, stop_timeout);
+  }
   if (what == "stuck_json")
     return stuck(stuck_handler(how), 1, squall::LogFormat::json);
   if (what == "stuck_processes")
     return stuck(stuck_handler(how), 2, squall::LogFormat::text);
   if (what == "closed_epoll")
-    return stuck(closes_epoll, 1, squall::LogFormat::text, patient);
+    return stuck(closes_epoll, 1, squall::LogFormat::text,
+                 std::chrono::minutes{1}); // an orderly end takes its time
   return 97;
 }

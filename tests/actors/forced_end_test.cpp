@@ -72,7 +72,7 @@ TEST_F(ForcedEnd, SaysWhatDidNotEnd) {
       << blocked;
   EXPECT_NE(blocked.find(" connections=\"1\" handlers=\"0\" lookups=\"0\"\n"), blocked.npos) << blocked;
 
-  Stuck on_worker{loop, {"stuck", "worker"}};
+  Stuck on_worker{loop, {"stuck", "worker", "3000"}}; // time for the stages before
   on_worker.helper.process().kill(SIGTERM);
   const std::string working = on_worker.helper.errors();
   EXPECT_NE(working.find(" stage=\"waiting for handlers on CAF's workers\" busy_loops=\"\" "), working.npos)
@@ -97,7 +97,7 @@ TEST_F(ForcedEnd, ComesWhereASinkOfTheLogDoesNotReturn) {
 }
 
 TEST_F(ForcedEnd, IsNotNeededForALookup) {
-  Stuck server{loop, {"stuck_patient", "lookup"}};
+  Stuck server{loop, {"stuck", "lookup", "60000"}};
   server.helper.process().kill(SIGTERM);
   EXPECT_EQ(server.helper.returncode(), 0);
 }

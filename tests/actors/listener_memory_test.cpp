@@ -68,6 +68,24 @@ TEST_F(ListenerMemoryTest, NewConnectionsWaitUntilThereIsMemory) {
   EXPECT_EQ(log.events("accept_paused")[0].fields.at("limit"), "memory_budget");
 }
 
+TEST_F(ListenerMemoryTest, WhatNobodyReadsAnyMoreGoesWithTheHandler) {
+  StreamOptions options;
+  options.memory_budget = budget_;
+  options.linger_timeout = 1h;
+  const Endpoint server = listen_with(listener_ = io_->spawn_listener(
+                                          [](IOStream stream, Endpoint) -> Task<> {
+                                            co_await stream.read(Peek{100'000});
+                                            co_await stream.write("no\n");
+                                          },
+                                          {.stream = options}));
+  Client client{server};
+  client.send(pattern(100'000));
+  EXPECT_EQ(client.receive_line(), "no\n");
+  EXPECT_TRUE(wait_until([&] { return info().connection_count == 0; }));
+  EXPECT_EQ(info().memory_used, 0U);
+  EXPECT_EQ(info().place_count, 1U) << "it lingers";
+}
+
 TEST_F(ListenerMemoryTest, BeyondItAConnectionIsReset) {
   const LogRecorder log;
   const Endpoint server = listen_under({.when_full = WhenFull::reset});

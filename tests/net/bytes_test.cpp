@@ -117,6 +117,12 @@ TEST(Bytes, DropsAPrefix) {
   EXPECT_TRUE(bytes.empty());
 }
 
+TEST(MutableBytes, OfASizeThatNothingHasIsRefused) {
+  for (std::size_t less = 0; less < 200; ++less)
+    EXPECT_THROW(MutableBytes{std::numeric_limits<std::size_t>::max() - less}, std::bad_alloc) << less;
+  EXPECT_THROW(MutableBytes{std::numeric_limits<std::size_t>::max() / 2 + 1}, std::bad_alloc);
+}
+
 TEST(Bytes, MayBeCopiedAndDroppedByManyThreadsAtOnce) {
   const Bytes bytes{std::string(100, 'x')};
   std::vector<std::thread> threads;

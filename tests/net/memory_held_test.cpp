@@ -114,6 +114,32 @@ TEST_F(MemoryHeldTest, ForManyShortLinesOfWhichOneWasRead) {
   expect_fair();
 }
 
+TEST_F(MemoryHeldTest, ForTheBeginningOfAFrameBehindOthersThatWereRead) {
+  constexpr std::size_t frame = 16'000;
+  TestRead all{stream_, ReadBytes{mib}};
+  receive(pattern(4 * frame + 100), 4 * frame + 100);
+  stream_.forget_read(all);
+  for (int i = 0; i < 4; ++i) {
+    TestRead read{stream_, ReadBytes{frame}};
+    ASSERT_TRUE(read.succeeded());
+  }
+  TestRead next{stream_, ReadBytes{frame}};
+  run_turns(loop_);
+  EXPECT_EQ(budget_->used(), 0U) << "a hundred bytes are no step of it";
+  stream_.forget_read(next);
+}
+
+TEST_F(MemoryHeldTest, ForWritesThatNobodyWaitsForAnyMore) {
+  block();
+  std::vector<std::unique_ptr<TestWrite>> writes;
+  for (int i = 0; i < 10'000; ++i)
+    writes.push_back(std::make_unique<TestWrite>(stream_, Bytes{}));
+  const std::size_t waiting = budget_->used();
+  for (const auto& write : writes)
+    stream_.cancel_write(*write);
+  EXPECT_LT(budget_->used() + 10'000 * 90, waiting);
+}
+
 TEST_F(MemoryHeldTest, ForOneLineOfManyThatIsKept) {
   constexpr std::size_t rounds = 100;
   std::string lines;

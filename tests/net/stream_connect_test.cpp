@@ -326,6 +326,26 @@ TEST_F(ConnectTest, SendsWhatIsFlushedWhileItConnects) {
   EXPECT_TRUE(write.succeeded());
 }
 
+TEST_F(ConnectTest, AStreamThatWasClosedBeforeIsNoMoreClosedWhenItIsIdle) {
+  IOStream stream{loop, {.idle_timeout = 10s}};
+  TestWait connect{stream, Connect{address}};
+  TestWrite write{stream, "goodbye"};
+  static_cast<void>(stream.close_after_flush(5s));
+  {
+    IOStream peer{loop, accept()};
+    TestRead all{peer, ReadUntilClose{}};
+    await(all);
+  }
+  run_turns(loop);
+  EXPECT_TRUE(write.succeeded());
+  const StreamError error = stream.error();
+  clock.advance(10s);
+  run_turns(loop);
+  clock.advance(10s);
+  run_turns(loop);
+  EXPECT_EQ(stream.error(), error);
+}
+
 TEST_F(ConnectTest, FailsAFlushOfAStreamThatNeverConnects) {
   IOStream stream{loop};
   TestWrite write{stream, "lost"};

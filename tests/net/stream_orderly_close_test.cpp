@@ -80,6 +80,23 @@ TEST_P(OrderlyCloseTest, WaitsTwoSecondsForAPeerThatSendsNothing) {
   EXPECT_FALSE(is_open(descriptor));
 }
 
+TEST_P(OrderlyCloseTest, TheSilenceBeginsWithTheCloseHoweverLongItsTurnIsThen) {
+  const auto descriptor = watch_descriptor();
+  peer().send("a question");
+  TestTask answers{[&] {
+    static_cast<void>(loop.turn_time()); // as any receive asks for it
+    clock.advance(3s);                   // a handler that computes
+    static_cast<void>(stream().write("answer"));
+    stream().close(CloseReason::handler_ended);
+  }};
+  loop.defer(answers);
+  run_turns(loop);
+  EXPECT_TRUE(is_open(descriptor));
+  receive_all();
+  EXPECT_EQ(peer().received, "answer");
+  EXPECT_FALSE(peer().saw_error);
+}
+
 TEST_P(OrderlyCloseTest, WaitsNoLongerThanItsLingerTimeout) {
   const auto descriptor = watch_descriptor();
   write_all("answer");

@@ -27,8 +27,13 @@ namespace squall::testing_support {
 
 using namespace std::chrono_literals;
 
-/// How long any wait may last in real time before its test fails. Sanitizers on a loaded machine need much.
+/// How long any wait may last in real time before its test fails. Sanitizers on a loaded machine need much, that of threads
+/// most: it looks at each race that is suppressed, which takes it from a millisecond to seconds.
+#ifdef __SANITIZE_THREAD__
+constexpr std::chrono::seconds test_deadline{100};
+#else
 constexpr std::chrono::seconds test_deadline{20};
+#endif
 
 /// Runs turns until `predicate` holds; fails the test, and returns false, at the deadline.
 template <class Predicate>

@@ -102,6 +102,30 @@ TEST_P(TLSEnd, DoesNotSendCloseNotifyWhenBytesAreDropped) {
   }
 }
 
+TEST_P(TLSEnd, DoesNotSendCloseNotifyWhenAWriteIsDroppedBehindOneThatIsAnswered) {
+  auto both = connected();
+  for (int blocked_turns = 0; blocked_turns < 20;) { // each write is answered, until the system takes no more
+    if (both.stream.unsent_size() == 0) {
+      auto write = both.stream.write(Bytes{pattern(60'000)});
+      ASSERT_TRUE(write.await_ready());
+      write.await_resume();
+      blocked_turns = 0;
+    }
+    loop.run_once(1ms);
+    if (both.stream.unsent_size() > 0)
+      ++blocked_turns;
+  }
+  ASSERT_GT(both.stream.unsent_size(), 0u);
+  static_cast<void>(both.stream.write(Bytes{std::string(4 * 1024 * 1024, 'x')}));
+  static_cast<void>(both.stream.shutdown_write());
+  both.stream.close();
+  ASSERT_TRUE(run_until([&] {
+    both.peer->receive();
+    return both.peer->saw_end || both.peer->saw_error;
+  }));
+  EXPECT_FALSE(both.peer->saw_end) << "what is cut must not look whole";
+}
+
 TEST_P(TLSEnd, OfOneSideLeavesTheOther) {
   auto both = connected({.half_close = true});
   static_cast<void>(both.stream.write(Bytes{"question"}));

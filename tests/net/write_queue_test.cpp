@@ -117,6 +117,17 @@ TEST(WriteQueue, DropsTheUnsentFromAPositionOn) {
   EXPECT_EQ(queue.begin(), 2u);
 }
 
+TEST(WriteQueue, KeepsNothingOfWhatWasSentOfAPieceThatIsCopied) {
+  constexpr std::size_t kib = 1024;
+  WriteQueue queue;
+  queue.append(Bytes{std::string(60 * kib, 'x')});
+  queue.advance(45 * kib);
+  EXPECT_GE(queue.kept_size(), 60 * kib);
+  queue.tighten();
+  EXPECT_LT(queue.kept_size(), 16 * kib);
+  EXPECT_EQ(queue.size(), 15 * kib);
+}
+
 TEST(WriteQueue, BehavesLikeAStringWhateverIsDoneToIt) {
   const auto seed = std::random_device{}();
   SCOPED_TRACE("seed " + std::to_string(seed));
