@@ -39,6 +39,8 @@ struct Report {
   std::atomic<bool> done{false};
   std::atomic<int> frame_count{0};
   std::array<void*, most_frames> frames{}; ///< where memory ran out
+  std::atomic<int> death_frame_count{0};
+  std::array<void*, most_frames> death_frames{}; ///< where a signal ended the child
   std::atomic<std::size_t> text_size{0};
   std::array<char, 1 << 18> text{}; ///< complaints, each ends with a line feed
 };
@@ -166,16 +168,25 @@ void complain(const std::string& what) {
 
 namespace {
 
-/// Ends the child at its first signal of death, without a core.
-void die_quietly() {
+extern "C" void tell_death(int) {
+  Report* to = report.load();
+  if (to != nullptr && to->death_frame_count == 0)
+    to->death_frame_count = backtrace(to->death_frames.data(), most_frames);
+} // the signal has its default action from here on
+
+/// The child tells where its first signal of death came.
+void tell_deaths() {
+  struct sigaction action {};
+  action.sa_handler = tell_death;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE})
-    std::signal(signal, SIG_DFL);
+    ::sigaction(signal, &action, nullptr);
 }
 
 /// Runs points from `point` on, until one is untouched.
 [[noreturn]] void run_child(Report& to, Shortage shortage, FailingThreads threads,
                             const std::function<std::unique_ptr<Scenario>()>& make, long step) {
-  die_quietly();
+  tell_deaths();
   void* warm_up[2];
   backtrace(warm_up, 2); // which allocates when it is called first
   {
@@ -206,12 +217,20 @@ std::string readable(std::string_view symbol) {
   return plain != nullptr ? plain.get() : std::string{symbol.substr(symbol.rfind('/') + 1)};
 }
 
-std::string place_of(const Report& from) {
+std::string place_of(const std::array<void*, most_frames>& frames, int count) {
   std::string text;
-  char** const symbols = backtrace_symbols(from.frames.data(), from.frame_count);
-  for (int i = 3; symbols != nullptr && i < from.frame_count; ++i)
+  char** const symbols = backtrace_symbols(frames.data(), count);
+  for (int i = 0; symbols != nullptr && i < count; ++i)
     text += "\n    " + readable(symbols[i]).substr(0, 160);
   std::free(symbols);
+  return text;
+}
+
+/// Where memory ran out, and where the child died.
+std::string places_of(const Report& from) {
+  std::string text = place_of(from.frames, from.frame_count);
+  if (from.death_frame_count > 0)
+    text += "\n  died in" + place_of(from.death_frames, from.death_frame_count);
   return text;
 }
 
@@ -265,7 +284,8 @@ TourResult tour_of_allocations(Shortage shortage, FailingThreads threads,
                               (stuck                 ? "is stuck"
                                : WIFSIGNALED(status) ? "dies by signal " + std::to_string(WTERMSIG(status))
                                                      : "exits with " + std::to_string(WEXITSTATUS(status))) +
-                              place_of(from));
+                              places_of(from));
+    from.death_frame_count = 0;
     ++from.touched;
     from.point += step;
   }
