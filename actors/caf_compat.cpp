@@ -31,15 +31,15 @@ bool is_exit(const caf::mailbox_element& message) { return holds_message<caf::ex
 
 bool is_down(const caf::mailbox_element& message) { return holds_message<caf::down_msg>(message); }
 
-/// Tells each of `attached` of an actor's end; CAF stops at the first for which there is no memory. Those stay in
-/// `attached`. What else leaves a function that was attached is the last's of these that threw.
-void tell_attached(caf::attachable_ptr& attached, const caf::error& reason, caf::execution_unit* unit,
-                   std::exception_ptr& failure) noexcept {
+/// Tells each of `attached` of an actor's end; CAF stops at the first for which there is no memory. What else leaves a
+/// function that was attached is the last's of these that threw. @returns those for whom memory lacked
+caf::attachable_ptr tell_attached(caf::attachable_ptr attached, const caf::error& reason,
+                                  caf::execution_unit* unit, std::exception_ptr& failure) noexcept {
   const ReserveUse use;
   caf::attachable_ptr untold;
   caf::attachable_ptr* last = &untold;
   while (attached != nullptr) {
-    caf::attachable_ptr first = std::move(attached);
+    caf::attachable_ptr first = std::exchange(attached, nullptr);
     attached = std::move(first->next);
     try {
       first->actor_exited(reason, unit);
@@ -50,7 +50,7 @@ void tell_attached(caf::attachable_ptr& attached, const caf::error& reason, caf:
       failure = std::current_exception();
     }
   }
-  attached = std::move(untold);
+  return untold;
 }
 
 /// Answers the requests that an ended actor has left in its mailbox.
@@ -122,10 +122,7 @@ public:
       while (mailbox().queue().new_round(1000, bouncer).consumed_items) {
       }
     }
-    {
-      const std::lock_guard lock{mtx_};
-      told_ = std::move(attachables_head_);
-    }
+    caf::attachable_ptr attached = exchange_attached(nullptr);
     std::exception_ptr failure;
     try {
       caf::event_based_actor::cleanup(std::move(reason), host);
@@ -134,6 +131,7 @@ public:
       failure = std::current_exception();
     }
     unregister_from_system(); // in any case, or the system would wait for it
+    exchange_attached(std::move(attached));
     go_on_ending(host);
     if (failure)
       std::rethrow_exception(failure);
@@ -151,12 +149,6 @@ public:
   }
 
 protected:
-  /// Tells those of the end that have not heard of it. @returns false when memory lacks for some
-  bool tell_rest(caf::execution_unit* host, std::exception_ptr& failure) noexcept {
-    tell_attached(told_, fail_state_, host, failure);
-    return told_ == nullptr;
-  }
-
   enum class Task : unsigned char { none, come, run, end };
 
   /// Does `task` on the loop, later.
@@ -177,9 +169,11 @@ protected:
     case Task::run:
       run();
       break;
-    case Task::end:
+    case Task::end: {
+      const caf::strong_actor_ptr keep{ctrl(), false};
       go_on_ending(unit_.get());
       break;
+    }
     }
   }
 
@@ -215,12 +209,14 @@ private:
   /// The loop of its connection is none that waits for it: it may be gone.
   virtual void ended() noexcept {}
 
+  /// Tells those of the end that have not heard of it.
   void go_on_ending(caf::execution_unit* host) {
     std::exception_ptr failure;
-    const caf::strong_actor_ptr keep = std::exchange(ends_, nullptr);
+    caf::attachable_ptr untold = tell_attached(exchange_attached(nullptr), fail_state_, host, failure);
     const bool is_destroyed = ctrl()->strong_refs.load() == 0;
-    if (!tell_rest(host, failure) && !is_destroyed) {
-      ends_ = caf::strong_actor_ptr{ctrl()};
+    if (untold != nullptr && !is_destroyed) {
+      exchange_attached(std::move(untold));
+      intrusive_ptr_add_ref(ctrl()); // until the task runs
       queue(Task::end);
     } else {
       ended();
@@ -229,9 +225,13 @@ private:
       std::rethrow_exception(failure);
   }
 
+  /// Who hears of the end. An ended actor has none but those for whom memory lacked.
+  caf::attachable_ptr exchange_attached(caf::attachable_ptr attached) noexcept {
+    const std::lock_guard lock{mtx_};
+    return std::exchange(attachables_head_, std::move(attached));
+  }
+
   const unended::Counted counted_{unended::handlers};
-  caf::attachable_ptr told_;   ///< who is still to hear of its end
-  caf::strong_actor_ptr ends_; ///< itself, while others are to hear of its end
 };
 
 } // namespace
@@ -432,12 +432,33 @@ void LoopUnit::actor_gone() noexcept {
     loop_.wake_up();
 }
 
+void LoopUnit::retry_end_of(LoopActor& actor) noexcept {
+  intrusive_ptr_add_ref(actor.ctrl());
+  half_ended_.push_back_if_unlinked(actor);
+  loop_.retry(go_on_with_ends_);
+}
+
+void LoopUnit::go_on_with_ends() {
+  IntrusiveList<LoopActor> actors;
+  actors.append(half_ended_);
+  try {
+    while (LoopActor* const actor = actors.pop_front()) {
+      const caf::strong_actor_ptr keep{actor->ctrl(), false};
+      actor->go_on_ending();
+    }
+  } catch (...) { // of a function that was attached to one of them
+    half_ended_.append(actors);
+    loop_.retry(go_on_with_ends_);
+    throw;
+  }
+}
+
 void LoopUnit::end_actors() {
   ending_ = true;
   for (;;) {               // again: a handler that still runs may make an actor
     loop_.defer(end_all_); // inside the loop, as always: what runs there must not wait for it
     loop_.run_once();
-    if (actor_count_.load(std::memory_order_acquire) == 0)
+    if (actor_count_.load(std::memory_order_acquire) == 0 && owed_.empty())
       break;
     loop_.run_once(std::chrono::seconds{1});
   }
@@ -516,14 +537,16 @@ bool OwedAnswers::add(const caf::strong_actor_ptr& requester, caf::message_id re
 
 /// In their order, as far as there is memory.
 void OwedAnswers::run_task() {
+  std::size_t answered = 0;
   try {
-    while (!owed_.empty()) {
-      answer_that_it_failed(owed_.back().requester, owed_.back().response);
-      owed_.pop_back();
+    for (; answered < owed_.size(); ++answered) {
+      const Owed next = owed_[answered]; // more may come to be owed inside
+      answer_that_it_failed(next.requester, next.response);
     }
   } catch (const std::bad_alloc&) {
     loop_.retry(*this);
   }
+  owed_.erase(owed_.begin(), owed_.begin() + static_cast<std::ptrdiff_t>(answered));
 }
 
 // -- Reply
@@ -639,25 +662,28 @@ void LoopActor::quit(caf::error reason) {
 
 void LoopActor::tell_end(caf::error reason) {
   const ReserveUse use;
-  {
-    const std::lock_guard lock{mtx_};
-    told_ = std::move(attachables_head_);
-  }
+  caf::attachable_ptr attached = exchange_attached(nullptr);
   try {
     cleanup(std::move(reason), unit_.get());
   } catch (const std::bad_alloc&) { // it is marked as ended before anything else
   }
+  exchange_attached(std::move(attached));
   go_on_ending();
+}
+
+/// Who hears of the end. An ended actor has none but those for whom memory lacked.
+caf::attachable_ptr LoopActor::exchange_attached(caf::attachable_ptr attached) noexcept {
+  const std::lock_guard lock{mtx_};
+  return std::exchange(attachables_head_, std::move(attached));
 }
 
 /// Each step is tried, whatever the one before lacked, and again until it has its memory.
 void LoopActor::go_on_ending() {
   const ReserveUse use;
-  const caf::strong_actor_ptr keep = strong_ref();
-  ends_ = nullptr;
   std::exception_ptr failure; // of a function that was attached to the actor
-  tell_attached(told_, fail_state_, unit_.get(), failure);
-  bool over = told_ == nullptr;
+  caf::attachable_ptr untold = tell_attached(exchange_attached(nullptr), fail_state_, unit_.get(), failure);
+  bool over = untold == nullptr;
+  exchange_attached(std::move(untold));
   try {
     after_end();
   } catch (const std::bad_alloc&) {
@@ -665,13 +691,12 @@ void LoopActor::go_on_ending() {
   } catch (...) {
     failure = std::current_exception();
   }
+  IntrusiveNode<LoopActor>::unlink();
   if (over) {
     unregister_from_system();
-    IntrusiveNode<LoopActor>::unlink();
     unit_->actor_gone();
   } else {
-    ends_ = keep;
-    loop().retry(rest_of_end_);
+    unit_->retry_end_of(*this);
   }
   if (failure)
     std::rethrow_exception(failure);

@@ -46,6 +46,7 @@ public:
   static void set_current(OwedAnswers* answers) noexcept;
   /// Owes `requester` an error, on the thread's loop. @returns false when there is none, or too much is owed
   static bool add(const caf::strong_actor_ptr& requester, caf::message_id response) noexcept;
+  [[nodiscard]] bool empty() const noexcept { return owed_.empty(); }
 
 private:
   /// So many at once are sure to find a place; each has given back the memory of its request.
@@ -142,6 +143,8 @@ public:
 
   /// Called by an actor of the loop that is gone.
   void actor_gone() noexcept;
+  /// Calls go_on_ending() of an actor, which has ended, when there may be memory again. On the loop's thread.
+  void retry_end_of(LoopActor& actor) noexcept;
 
 private:
   static constexpr int most_depth = 32;
@@ -162,29 +165,33 @@ private:
   };
   friend class PinnedHandler;
 
-  /// Ends the actors, inside the loop; queued without memory.
-  class Ending final : public LoopTask {
+  static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
+  void end_all();
+  void kill_handlers();
+  void go_on_with_ends();
+
+  /// Runs a function inside the loop; queued without memory.
+  template <void (LoopUnit::*function)()>
+  class Task final : public LoopTask {
   public:
-    explicit Ending(LoopUnit& unit) noexcept : unit_{unit} {}
-    void run_task() override { unit_.end_all(); }
+    explicit Task(LoopUnit& unit) noexcept : unit_{unit} {}
+    void run_task() override { (unit_.*function)(); }
 
   private:
     LoopUnit& unit_;
   };
 
-  static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
-  void end_all();
-  void kill_handlers();
-
   EventLoop loop_;
   OwedAnswers owed_{loop_};
   Home home_;
-  Ending end_all_{*this};
+  Task<&LoopUnit::end_all> end_all_{*this};
+  Task<&LoopUnit::go_on_with_ends> go_on_with_ends_{*this};
   TargetWatch targets_;
   int depth_ = 0;
   bool direct_ = false;
   bool ending_ = false;
   IntrusiveList<LoopActor> actors_;
+  IntrusiveList<LoopActor> half_ended_;     ///< each with a reference
   std::atomic<std::size_t> actor_count_{0}; ///< LoopActors and handlers
 
   std::atomic<bool> closed_{false};
@@ -302,23 +309,11 @@ private:
   void handle_request(caf::mailbox_element& message) noexcept;
   void tell_end(caf::error reason);
   void go_on_ending();
-
-  /// What is left of the end when memory ran out in it.
-  class RestOfEnd final : public LoopTask {
-  public:
-    explicit RestOfEnd(LoopActor& actor) noexcept : actor_{actor} {}
-    void run_task() override { actor_.go_on_ending(); }
-
-  private:
-    LoopActor& actor_;
-  };
+  caf::attachable_ptr exchange_attached(caf::attachable_ptr attached) noexcept;
 
   const std::shared_ptr<LoopUnit> unit_;
   caf::strong_actor_ptr self_; ///< until quit()
-  caf::attachable_ptr told_;   ///< who is still to hear of the end
-  caf::strong_actor_ptr ends_; ///< itself, while its end is not over
-  RestOfEnd rest_of_end_{*this};
-  std::size_t queued_ = 0; ///< messages that the loop's own thread posted to it, behind which others wait
+  std::size_t queued_ = 0;     ///< messages that the loop's own thread posted to it, behind which others wait
   caf::message_id last_request_id_ = caf::make_message_id();
 };
 

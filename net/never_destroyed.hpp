@@ -11,7 +11,8 @@ template <class T>
 class NeverDestroyed {
 public:
   NeverDestroyed() noexcept(noexcept(T{})) : object_{} {}
-  ~NeverDestroyed() {} // NOLINT(modernize-use-equals-default): the defaulted one of a union with a T is deleted
+  ~NeverDestroyed() {
+  } // NOLINT(modernize-use-equals-default): the defaulted one of a union with a T is deleted
   NeverDestroyed(const NeverDestroyed&) = delete;
   NeverDestroyed& operator=(const NeverDestroyed&) = delete;
 
