@@ -494,8 +494,7 @@ void LoopUnit::kill_handlers() {
     try {
       if (handler != nullptr)
         caf::anon_send_exit(handler, caf::exit_reason::kill);
-    } catch (const std::bad_alloc&) {
-      loop_.retry(end_all_);
+    } catch (const std::bad_alloc&) { // end_actors() tries again
     }
   }
 }
