@@ -32,6 +32,34 @@
 namespace squall {
 
 class LoopActor;
+class PinnedHandler;
+
+/// Answers for which there was no memory, not even in the reserve: each is given when there is some again.
+///
+/// Threads    The loop's.
+class OwedAnswers final : private LoopTask {
+public:
+  explicit OwedAnswers(EventLoop& loop);
+  ~OwedAnswers() { set_current(nullptr); }
+
+  /// Makes `answers`, or none, those of the thread.
+  static void set_current(OwedAnswers* answers) noexcept;
+  /// Owes `requester` an error, on the thread's loop. @returns false when there is none, or too much is owed
+  static bool add(const caf::strong_actor_ptr& requester, caf::message_id response) noexcept;
+  [[nodiscard]] bool empty() const noexcept { return owed_.empty(); }
+
+private:
+  /// So many at once are sure to find a place; each has given back the memory of its request.
+  static constexpr std::size_t sure_count = 256;
+  struct Owed {
+    caf::strong_actor_ptr requester;
+    caf::message_id response;
+  };
+  void run_task() override;
+
+  EventLoop& loop_;
+  std::vector<Owed> owed_;
+};
 
 /// A loop as CAF's execution unit.
 ///
@@ -49,14 +77,14 @@ public:
   /// workers.
   void exec_later(caf::resumable* job) override;
 
-  /// The execution unit to which the actors of this loop are pinned: its jobs run on the loop.
+  /// The execution unit to which the handlers of this loop are pinned: they run on the loop. It has no other jobs.
   [[nodiscard]] caf::execution_unit& home() noexcept { return home_; }
 
   /// Runs `function` on the loop; exactly once, also when the loop has ended: then in the caller, or in the
   /// thread that closes the unit.
   void post(std::function<void()> function);
 
-  /// Hands a message to an actor on this loop, later.
+  /// Hands a message to an actor on this loop, later. @throws std::bad_alloc; the message is gone then
   void post_message(LoopActor& target, caf::mailbox_element_ptr message);
 
   /// A message to a LoopActor may be handled inside its sender: on the loop's thread, and not too deep.
@@ -107,12 +135,16 @@ public:
   void end_actors();
   /// Refuses connections from now on.
   [[nodiscard]] bool ending() const noexcept { return ending_; }
+  /// The loop's thread begins, or is over.
+  void set_thread(bool runs) noexcept { OwedAnswers::set_current(runs ? &owed_ : nullptr); }
   /// Runs what was posted until now and, from then on, what is posted at once. After the loop's thread has
   /// ended.
   void close();
 
   /// Called by an actor of the loop that is gone.
   void actor_gone() noexcept;
+  /// Calls go_on_ending() of an actor, which has ended, when there may be memory again. On the loop's thread.
+  void retry_end_of(LoopActor& actor) noexcept;
 
 private:
   static constexpr int most_depth = 32;
@@ -124,34 +156,42 @@ private:
     void exec_later(caf::resumable* job) override;
 
   private:
+    friend class PinnedHandler;
     void run_task() override;
     LoopUnit& unit_;
-    std::vector<caf::resumable*> jobs_;
-    std::vector<caf::resumable*> later_; ///< that have had their share of the turn, while the others run
+    IntrusiveList<LoopTask> jobs_; ///< so that no handler is forgotten for want of memory
+    std::size_t job_count_ = 0;
+    IntrusiveList<LoopTask> later_; ///< that have had their share of the turn, while the others run
   };
+  friend class PinnedHandler;
 
-  /// Ends the actors, inside the loop; queued without memory.
-  class Ending final : public LoopTask {
+  static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
+  void end_all();
+  void kill_handlers();
+  void go_on_with_ends();
+
+  /// Runs a function inside the loop; queued without memory.
+  template <void (LoopUnit::*function)()>
+  class Task final : public LoopTask {
   public:
-    explicit Ending(LoopUnit& unit) noexcept : unit_{unit} {}
-    void run_task() override { unit_.end_all(); }
+    explicit Task(LoopUnit& unit) noexcept : unit_{unit} {}
+    void run_task() override { (unit_.*function)(); }
 
   private:
     LoopUnit& unit_;
   };
 
-  static void handle_posted(LoopActor* actor, caf::mailbox_element* message);
-  void end_all();
-  void kill_handlers();
-
   EventLoop loop_;
+  OwedAnswers owed_{loop_};
   Home home_;
-  Ending end_all_{*this};
+  Task<&LoopUnit::end_all> end_all_{*this};
+  Task<&LoopUnit::go_on_with_ends> go_on_with_ends_{*this};
   TargetWatch targets_;
   int depth_ = 0;
   bool direct_ = false;
   bool ending_ = false;
   IntrusiveList<LoopActor> actors_;
+  IntrusiveList<LoopActor> half_ended_;     ///< each with a reference
   std::atomic<std::size_t> actor_count_{0}; ///< LoopActors and handlers
 
   std::atomic<bool> closed_{false};
@@ -161,7 +201,8 @@ private:
 };
 
 /// Where the answer to a request goes. One that is destroyed, or overwritten, without an answer answers with
-/// caf::sec::runtime_error: no exception and no forgotten path leaves a requester waiting.
+/// caf::sec::runtime_error: no exception and no forgotten path leaves a requester waiting. Without memory for that, the
+/// loop answers when there is some.
 class Reply {
 public:
   Reply() noexcept = default;
@@ -180,6 +221,8 @@ public:
       give_up();
   }
 
+  /// It was answered otherwise.
+  void forget() noexcept { requester_ = nullptr; }
   [[nodiscard]] bool wanted() const noexcept { return id_.is_request() && requester_ != nullptr; }
   /// Nothing would hear the answer to `message`: it was sent, not requested, and by no composed actor.
   [[nodiscard]] static bool never_wanted(const caf::mailbox_element& message) noexcept {
@@ -250,7 +293,8 @@ protected:
   virtual void on_exit(caf::error reason);
   /// The actor ends: answers what is pending, gives up what belongs to the loop.
   virtual void on_end(const caf::error& reason) = 0;
-  /// Monitors and links have been told of the end.
+  /// Monitors and links have been told of the end, as far as there was memory. Where it throws std::bad_alloc it is called
+  /// again.
   virtual void after_end() {}
   /// Answers a request that comes after the end; by default with refusal().
   virtual void refuse(caf::mailbox_element& request) { Reply{request}.deliver(*this, refusal()); }
@@ -264,6 +308,8 @@ private:
   void handle(caf::mailbox_element& message);
   void handle_request(caf::mailbox_element& message) noexcept;
   void tell_end(caf::error reason);
+  void go_on_ending();
+  caf::attachable_ptr exchange_attached(caf::attachable_ptr attached) noexcept;
 
   const std::shared_ptr<LoopUnit> unit_;
   caf::strong_actor_ptr self_; ///< until quit()
@@ -294,10 +340,10 @@ LoopActorPtr<T> make_loop_actor(const std::shared_ptr<LoopUnit>& unit, Args&&...
 
 using InitialBehavior = std::function<caf::behavior(caf::event_based_actor*)>;
 
-/// An actor pinned to `unit`, or, where that is null, on the workers of `system`. An exception that it throws
-/// ends it with caf::sec::runtime_error and what it says.
-caf::strong_actor_ptr spawn_handler(caf::actor_system& system, const std::shared_ptr<LoopUnit>& unit,
-                                    InitialBehavior behavior);
+/// An actor pinned to `unit`. An exception that it throws ends it with caf::sec::runtime_error and what it says.
+caf::strong_actor_ptr spawn_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior);
+/// The same on the workers of its system; where memory lacks, `unit` does later what is to be done.
+caf::strong_actor_ptr spawn_pool_handler(const std::shared_ptr<LoopUnit>& unit, InitialBehavior behavior);
 
 /// What an exception says.
 std::string describe(const std::exception_ptr& exception);
@@ -329,8 +375,14 @@ void Reply::deliver(LoopActor& self, Ts&&... values) {
   }
   const caf::strong_actor_ptr requester = std::move(requester_);
   requester_ = nullptr;
-  if (message != nullptr)
+  if (message == nullptr)
+    return;
+  try {
     (next != nullptr ? next : requester)->enqueue(std::move(message), nullptr);
+  } catch (const std::bad_alloc&) { // it did not come there
+    requester_ = requester;
+    throw;
+  }
 }
 
 } // namespace squall

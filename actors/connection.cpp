@@ -266,7 +266,7 @@ void Connection::close(caf::mailbox_element& message, bool abort) {
     stream_.close();
   reply.deliver(*this);
   if (coroutine_ == nullptr && !ended())
-    quit(make_error(stream_.error())); // what is unread goes with it
+    quit(end_reason()); // what is unread goes with it
 }
 
 StreamInfo Connection::info() const {
@@ -312,11 +312,11 @@ void Connection::serve_in_coroutine(const CoroutineHandler& handler) {
 }
 
 void Connection::serve_in_actor(const ActorHandler& handler, HandlerPlacement placement) {
+  const auto behavior = [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
+    return handler(self, stream, peer);
+  };
   const bool pinned = placement == HandlerPlacement::connection_loop;
-  handler_ = spawn_handler(home_system(), pinned ? unit() : nullptr,
-                           [handler, stream = handle(), peer = peer_](caf::event_based_actor* self) {
-                             return handler(self, stream, peer);
-                           });
+  handler_ = pinned ? spawn_handler(unit(), behavior) : spawn_pool_handler(unit(), behavior);
   if (place_ != nullptr)
     place_->set_handler(handler_);
   monitor(handler_);
@@ -348,8 +348,12 @@ void Connection::on_down(caf::down_msg& down) {
   if (handler_ == nullptr || down.source != handler_->address())
     return;
   const ReserveUse use;
-  const auto error = stream_error(down.reason);
-  handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  try {
+    const auto error = stream_error(down.reason);
+    handler_ended(error && is_ordinary_end(*error) ? std::string{} : failure_of(down.reason));
+  } catch (const std::bad_alloc&) { // not even the reserve was enough
+    break_off();
+  }
 }
 
 /// A handler that ends with `error` has not failed: its own peer left, its own peer's time was over, or, when its own stream
@@ -380,7 +384,7 @@ void Connection::handler_ended(const std::string& failure, std::error_code real_
   const caf::strong_actor_ptr keep = strong_ref();
   stream_.close(failure.empty() ? CloseReason::handler_ended : CloseReason::handler_failed, real_error);
   if (!ended()) // an answer to a pending read may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 void Connection::break_off() noexcept {
@@ -409,7 +413,15 @@ void Connection::on_response(caf::message_id id, caf::message response) {
 void Connection::end_with_stream() {
   if (!ended() && stream_.closed() && (stream_.unread_size() == 0 || flushing_) && coroutine_ == nullptr &&
       pending_writes_.empty() && chunks_ == nullptr)
-    quit(make_error(stream_.error()));
+    quit(end_reason());
+}
+
+caf::error Connection::end_reason(const StreamError& error) noexcept {
+  try {
+    return make_error(error);
+  } catch (const std::bad_alloc&) { // it ends without a reason
+    return {};
+  }
 }
 
 void Connection::on_end(const caf::error&) {
@@ -448,8 +460,10 @@ void Connection::on_end(const caf::error&) {
 
 /// The handler ends with its stream, unless it handles exit messages; monitors of the stream are told before.
 void Connection::after_end() {
-  if (const auto handler = std::exchange(handler_, nullptr))
-    send_exit(handler, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  if (handler_ == nullptr)
+    return;
+  send_exit(handler_, unit()->ending() ? caf::make_error(caf::exit_reason::kill) : refusal());
+  handler_ = nullptr; // now: without memory it is told later
 }
 
 // -- for its listener
@@ -490,7 +504,7 @@ void Connection::cut(CloseReason reason) {
   else
     stream_.close(reason);
   if (!ended()) // an answer may have ended it
-    quit(make_error(stream_.error()));
+    quit(end_reason());
 }
 
 /// The handler waits for a peer that has nothing under way.
@@ -528,7 +542,7 @@ void Connection::end_drain() {
   place_->count_cut(); // its handler has not ended
   stream_.abort();
   if (!ended())
-    quit(make_error(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
+    quit(end_reason(StreamError{StreamErrc::closed, CloseReason::draining, {}, stream_.id()}));
 }
 
 void spawn_connection(const std::shared_ptr<LoopUnit>& unit, NewConnection connection,

@@ -95,6 +95,9 @@ private:
   [[nodiscard]] bool is_ordinary_end(const StreamError& error) const;
   void handler_ended(const std::string& failure, std::error_code real_error = {});
   void end_with_stream();
+  /// What an end by `error` tells others; nothing where there is no memory for it.
+  [[nodiscard]] static caf::error end_reason(const StreamError& error) noexcept;
+  [[nodiscard]] caf::error end_reason() const noexcept { return end_reason(stream_.error()); }
 
   IOStream stream_;
   Endpoint peer_;

@@ -131,10 +131,14 @@ void Connection::send_chunks(caf::mailbox_element& message, SendChunks request) 
 void Connection::end_chunks(const caf::error& error) {
   const caf::strong_actor_ptr keep = strong_ref();
   const auto transfer = std::move(chunks_);
-  if (error)
-    transfer->reply().deliver(*this, error);
-  else
-    transfer->reply().deliver(*this);
+  try {
+    Reply reply = std::move(transfer->reply());
+    if (error)
+      reply.deliver(*this, error);
+    else
+      reply.deliver(*this);
+  } catch (const std::bad_alloc&) { // it has answered when it went
+  }
   end_with_stream();
 }
 

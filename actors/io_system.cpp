@@ -43,8 +43,10 @@ void run_logged(F step) {
 }
 
 void run_thread(LoopUnit& unit) {
+  unit.set_thread(true);
   run_logged([&] { unit.loop().run(); });
   run_logged([&] { unit.end_actors(); });
+  unit.set_thread(false);
 }
 
 } // namespace

@@ -5,7 +5,6 @@
 
 #include "actors/listener.hpp"
 #include "net/tell.hpp"
-#include <squall/net/log.hpp>
 
 #include <stdexcept>
 

@@ -4,7 +4,6 @@
 #include "actors/listener.hpp"
 #include "net/regular_file.hpp"
 #include "net/tell.hpp"
-#include <squall/net/log.hpp>
 
 #include <algorithm>
 

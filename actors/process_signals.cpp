@@ -7,7 +7,6 @@
 #include "net/forced_end.hpp"
 #include "net/parent_process.hpp"
 #include "net/tell.hpp"
-#include <squall/net/log.hpp>
 #include <squall/tcp_server.hpp>
 
 #include <algorithm>

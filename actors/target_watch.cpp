@@ -35,8 +35,9 @@ public:
         }} {}
   void actor_exited(const caf::error&, caf::execution_unit*) override {
     // A response of the target was posted before. The function must not outlive its loop.
+    // Without memory for it, this is called again.
     const std::shared_ptr<LoopUnit> unit = unit_;
-    unit->post([unit, tell = std::move(tell_)] { tell(); });
+    unit->post([unit, tell = tell_] { tell(); });
   }
   bool matches(const token& what) override {
     return what.subtype == token_type && what.ptr == &unit_->targets();

@@ -3,6 +3,8 @@
 // descriptor_wait.cpp
 #include "net/descriptor_wait.hpp"
 
+#include "net/never_destroyed.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <mutex>
@@ -25,9 +27,9 @@ struct Waits {
   std::atomic<bool> any{false}; ///< whether there are some
 };
 
-Waits& waits() {
-  static Waits& all = *new Waits;
-  return all;
+Waits& waits() noexcept {
+  static NeverDestroyed<Waits> all;
+  return *all;
 }
 
 } // namespace

@@ -33,6 +33,9 @@ const SteadyClock steady_clock;
 thread_local EventLoop* current_loop = nullptr;
 std::atomic<std::size_t> loop_count{0};
 
+/// Between two looks whether there is memory again for what needs some.
+constexpr std::chrono::milliseconds retry_time{10};
+
 /// Makes the loop the thread's current one while it lives, and `reserve` the thread's.
 class CurrentLoop {
 public:
@@ -118,9 +121,10 @@ struct EventLoop::Impl {
   /// epoll_wait(2) fails for good only where somebody has closed the descriptor of it, or taken its number. No descriptor is
   /// heard of any more, but functions are run, timers too, and the loop can be stopped; and it does not spin.
   void wait_without_epoll(int timeout) {
-    log_event(LogLevel::error, "loop_failed",
-              "a loop hears of its descriptors no more; has somebody closed its own?",
-              {{"error", "epoll_wait: " + std::generic_category().message(errno)}});
+    tell(LogLevel::error, "loop_failed",
+         "a loop hears of its descriptors no more; has somebody closed its own?", [error = errno] {
+           return LogFields{{"error", "epoll_wait: " + std::generic_category().message(error)}};
+         });
     constexpr int longest = 10; // milliseconds; the wake-up is not heard of either
     poll(nullptr, 0, std::min(timeout, longest));
   }
@@ -155,6 +159,8 @@ struct EventLoop::Impl {
     std::vector<std::function<void()>> dropped;
     const std::lock_guard lock{posted_mutex};
     dropped.swap(posted);
+    while (posted_tasks.pop_front() != nullptr) {
+    }
   }
 
   void run_posted() {
@@ -162,7 +168,11 @@ struct EventLoop::Impl {
       return;
     {
       const std::lock_guard lock{posted_mutex};
-      running.swap(posted);
+      running_tasks.append(posted_tasks);
+      if (running.empty())
+        running.swap(posted);
+      else if (!posted.empty()) // they wait behind what an exception has left
+        posted_pending.store(true, std::memory_order_release);
     }
     // An exception leaves run(); what is behind it runs in the next turn, in front of later ones.
     struct Rest {
@@ -170,18 +180,14 @@ struct EventLoop::Impl {
       std::size_t done = 0;
       ~Rest() {
         impl.running.erase(impl.running.begin(), impl.running.begin() + static_cast<std::ptrdiff_t>(done));
-        if (impl.running.empty())
-          return;
-        const ReserveUse use;
-        const std::lock_guard lock{impl.posted_mutex};
-        std::move(impl.posted.begin(), impl.posted.end(), std::back_inserter(impl.running));
-        impl.posted.swap(impl.running);
-        impl.running.clear();
-        impl.posted_pending.store(true, std::memory_order_release);
+        if (!impl.running.empty() || !impl.running_tasks.empty())
+          impl.posted_pending.store(true, std::memory_order_release);
       }
     } rest{*this};
     while (rest.done < running.size())
       running[rest.done++]();
+    while (LoopTask* task = running_tasks.pop_front())
+      task->run_task();
   }
 
   const Clock* clock;
@@ -201,7 +207,9 @@ struct EventLoop::Impl {
 
   std::mutex posted_mutex;
   std::vector<std::function<void()>> posted; ///< guarded by posted_mutex
+  IntrusiveList<LoopTask> posted_tasks;      ///< guarded by posted_mutex
   std::vector<std::function<void()>> running;
+  IntrusiveList<LoopTask> running_tasks;
   std::atomic<bool> posted_pending{false};
   std::atomic<bool> woken{false}; ///< the wake-up event is set and not yet seen
   std::atomic<bool> stopping{false};
@@ -229,6 +237,7 @@ void EventLoop::end() noexcept {
   for (int round = 0; round < most_rounds; ++round) {
     while (Watcher* watcher = impl_->watchers.pop_front())
       watcher->on_loop_end();
+    deferred_.append(retries_);
     run_last(deferred_);
   }
 }
@@ -267,6 +276,8 @@ void EventLoop::run_once(Duration max_wait) {
     began = impl.clock->now();
   if (idle && began)
     max_wait = impl.timers.wait_time(*began, max_wait);
+  if (!retries_.empty())
+    max_wait = std::min<Duration>(max_wait, retry_time);
   ++turn_;
   impl.wait(idle ? to_timeout(max_wait) : 0);
   const InTurn turn{impl.place};
@@ -276,6 +287,7 @@ void EventLoop::run_once(Duration max_wait) {
     run_tasks(deferred_); // what waits for its turn there, such as a stream beyond its share
     impl.timers.run_due(*time);
   }
+  deferred_.append(retries_);
   run_tasks(deferred_);
   run_tasks(end_of_turn_);
 }
@@ -305,6 +317,16 @@ void EventLoop::post(std::function<void()> function) {
     const ReserveUse use; // an answer, or an end, may be behind it
     const std::lock_guard lock{impl_->posted_mutex};
     impl_->posted.push_back(std::move(function));
+  }
+  impl_->posted_pending.store(true, std::memory_order_release);
+  if (!in_loop())
+    wake_up();
+}
+
+void EventLoop::post_task(LoopTask& task) noexcept {
+  {
+    const std::lock_guard lock{impl_->posted_mutex};
+    impl_->posted_tasks.push_back_if_unlinked(task);
   }
   impl_->posted_pending.store(true, std::memory_order_release);
   if (!in_loop())
@@ -351,7 +373,7 @@ EventLoop* EventLoop::current() noexcept { return current_loop; }
 
 std::size_t EventLoop::count() noexcept { return loop_count.load(std::memory_order_relaxed); }
 
-void Timer::start(EventLoop& loop, TimePoint when) {
+void Timer::start(EventLoop& loop, TimePoint when) noexcept {
   cancel();
   loop.impl_->timers.add(loop, *this, when);
 }

@@ -8,17 +8,15 @@
 #include "net/log_limiter.hpp"
 #include "net/log_output.hpp"
 #include "net/memory_reserve.hpp"
+#include "net/never_destroyed.hpp"
 #include <squall/net/log.hpp>
 
-#include <array>
 #include <atomic>
 #include <condition_variable>
-#include <cstddef>
 #include <cstdio>
 #include <list>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <optional>
 #include <unistd.h>
 
@@ -63,11 +61,9 @@ struct LogState {
   LineOutput output{STDERR_FILENO}; ///< the busy thread's
 };
 
-/// Never destroyed: destructors of static objects may log. In static storage, so that the first event of a program may be
-/// that it has no memory.
+/// Never destroyed: destructors of static objects may log. The first event of a program may be that it has no memory.
 LogState& log_state() noexcept {
-  alignas(LogState) static std::array<std::byte, sizeof(LogState)> storage;
-  static LogState* const state = new (storage.data()) LogState;
+  static NeverDestroyed<LogState> state;
   return *state;
 }
 

@@ -19,6 +19,8 @@ public:
 
   /// Hands the first answer to the loop, which cannot end meanwhile: forget() comes before. @throws std::bad_alloc
   void answer(Result<Addresses> result);
+  /// Answers with `error` where nobody has answered. Without memory for it a thread of a resolver waits for some.
+  void drop(const StreamError& error) noexcept;
   [[nodiscard]] bool wanted() const noexcept;
   /// From now on no answer is wanted, nor delivered.
   void forget() noexcept;
@@ -39,12 +41,12 @@ public:
 
   void start(Resolver& resolver, Resolve request);
   void finish(Result<Addresses> result);
+  void finish_later(StreamError error) noexcept;
 
 private:
   void on_ready(Readiness) override {}
   void on_loop_end() noexcept override { finish_later({StreamErrc::closed, CloseReason::shutting_down, {}}); }
   void run_task() override { finish(std::move(*result_)); }
-  void finish_later(StreamError error);
   void end() noexcept;
 
   EventLoop& loop_;

@@ -8,6 +8,7 @@
 #include "net/listening_sockets.hpp"
 #include "net/parent_process.hpp"
 #include "net/restart_limit.hpp"
+#include "net/tell.hpp"
 #include <squall/net/event_loop.hpp>
 #include <squall/net/log.hpp>
 #include <squall/net/process.hpp>
@@ -293,8 +294,9 @@ private:
         continue;
       child.killed = overdue_ = true;
       kill(child.pid, SIGKILL); // not reaped yet, so the id is still that child's
-      log_event(LogLevel::error, "child_killed", "a child process did not end in time and was killed",
-                {{"task_id", std::to_string(child.task_id)}, {"pid", std::to_string(child.pid)}});
+      tell(LogLevel::error, "child_killed", "a child process did not end in time and was killed", [&] {
+        return LogFields{{"task_id", std::to_string(child.task_id)}, {"pid", std::to_string(child.pid)}};
+      });
     }
   }
 
@@ -354,11 +356,12 @@ private:
       give_up(child, why);
     child.start_at = now + *delay;
     const auto milliseconds = std::chrono::ceil<std::chrono::milliseconds>(*delay).count();
-    log_event(LogLevel::warning, "child_ended", "a child process ended abnormally and is started anew",
-              {{"task_id", std::to_string(child.task_id)},
-               {"end", why},
-               {"restarts", std::to_string(child.restarts.count())},
-               {"delay_ms", std::to_string(milliseconds)}});
+    tell(LogLevel::warning, "child_ended", "a child process ended abnormally and is started anew", [&] {
+      return LogFields{{"task_id", std::to_string(child.task_id)},
+                       {"end", why},
+                       {"restarts", std::to_string(child.restarts.count())},
+                       {"delay_ms", std::to_string(milliseconds)}};
+    });
   }
 
   [[noreturn]] void give_up(const Child& child, const std::string& why) {

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <strings.h>
+#include <thread>
 
 namespace squall {
 
@@ -53,12 +54,7 @@ struct LookupAnswer::Share {
   explicit Share(std::shared_ptr<LookupState> given) : state{std::move(given)} {}
   Share(const Share&) = delete;
   Share& operator=(const Share&) = delete;
-  ~Share() {
-    try {
-      state->answer(lookup_error(LookupErrc::dropped));
-    } catch (const std::bad_alloc&) { // the deadline answers
-    }
-  }
+  ~Share() { state->drop(lookup_error(LookupErrc::dropped)); }
   std::shared_ptr<LookupState> state;
 };
 
@@ -78,6 +74,26 @@ void LookupState::answer(Result<Addresses> result) {
       state->operation_->finish(result);
   });
   loop_ = nullptr;
+}
+
+void LookupState::drop(const StreamError& error) noexcept {
+  constexpr std::chrono::milliseconds retry_time{10};
+  for (;;) {
+    const EventLoop* loop;
+    {
+      const std::lock_guard lock{mutex_};
+      loop = loop_;
+    }
+    if (loop == nullptr)
+      return;
+    try {
+      return answer(error);
+    } catch (const std::bad_alloc&) {
+    }
+    if (loop->in_loop())
+      return operation_->finish_later(error);
+    std::this_thread::sleep_for(retry_time); // a thread of a resolver, which waits for memory
+  }
 }
 
 bool LookupState::wanted() const noexcept {
@@ -124,7 +140,7 @@ void LookupOperation::finish(Result<Addresses> result) {
 }
 
 /// Calls back in the loop's next phase: not inside the call that starts the lookup, and also on the loop's end.
-void LookupOperation::finish_later(StreamError error) {
+void LookupOperation::finish_later(StreamError error) noexcept {
   end();
   result_.emplace(error);
   loop_.defer(*this);

@@ -3,6 +3,7 @@
 // socket.cpp: owning descriptors, listening sockets and their binding.
 #include "net/descriptor_wait.hpp"
 #include "net/listening_sockets.hpp"
+#include "net/never_destroyed.hpp"
 #include "net/socket_api.hpp"
 #include "net/socket_file.hpp"
 #include <squall/net/log.hpp>
@@ -137,9 +138,9 @@ struct ListeningSocket::Shared {
     std::mutex mutex;
     std::set<Shared*> sockets; ///< guarded by mutex
   };
-  static All& all() {
-    static All& all = *new All; // outlives the sockets in static objects
-    return all;
+  static All& all() noexcept {
+    static NeverDestroyed<All> all; // outlives the sockets in static objects
+    return *all;
   }
 
   std::atomic<int> fd;

@@ -6,14 +6,22 @@
 #include "net/memory_reserve.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace squall {
+
+namespace {
+
+/// Between two looks whether there is memory for the timers that have no place.
+constexpr std::chrono::milliseconds place_time{10};
+
+} // namespace
 
 TimerQueue::~TimerQueue() {
   for (Timer* timer : heap_)
     timer->loop_ = nullptr;
-  for (Timer* timer : due_)
-    if (timer != nullptr)
+  for (auto* timers : {&due_, &unplaced_})
+    while (Timer* timer = timers->pop_front())
       timer->loop_ = nullptr;
 }
 
@@ -21,21 +29,43 @@ bool TimerQueue::before(const Timer& a, const Timer& b) noexcept {
   return a.when_ != b.when_ ? a.when_ < b.when_ : a.sequence_ < b.sequence_;
 }
 
-void TimerQueue::add(EventLoop& loop, Timer& timer, TimePoint when) {
-  const ReserveUse use; // of what is put off and must come
-  heap_.push_back(&timer);
+void TimerQueue::add(EventLoop& loop, Timer& timer, TimePoint when) noexcept {
   timer.loop_ = &loop;
   timer.when_ = when;
   timer.sequence_ = sequence_++;
+  if (!push(timer))
+    unplaced_.push_back_if_unlinked(timer);
+}
+
+/// @returns false when there is no memory for it
+bool TimerQueue::push(Timer& timer) noexcept {
+  if (heap_.size() == heap_.capacity()) {
+    const ReserveUse use; // of what is put off and must come
+    try {
+      heap_.reserve(std::max<std::size_t>(2 * heap_.size(), 8));
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+  heap_.push_back(&timer);
   timer.index_ = heap_.size() - 1;
-  timer.due_ = false;
   sift_up(timer.index_);
+  return true;
+}
+
+/// Finds a place for the timers that have none; those that are due need none.
+void TimerQueue::place_rest(TimePoint now) noexcept {
+  IntrusiveList<Timer> rest;
+  rest.append(unplaced_);
+  while (Timer* timer = rest.pop_front())
+    if (!push(*timer))
+      (timer->when_ <= now ? due_ : unplaced_).push_back_if_unlinked(*timer);
 }
 
 void TimerQueue::remove(Timer& timer) noexcept {
   timer.loop_ = nullptr;
-  if (timer.due_)
-    due_[timer.index_] = nullptr;
+  if (timer.linked())
+    timer.unlink();
   else
     remove_from_heap(timer.index_);
 }
@@ -53,6 +83,8 @@ void TimerQueue::remove_from_heap(std::size_t index) noexcept {
 Duration TimerQueue::wait_time(TimePoint now, Duration most) const noexcept {
   if (!due_.empty())
     return Duration::zero();
+  if (!unplaced_.empty())
+    most = std::min<Duration>(most, place_time);
   if (heap_.empty())
     return most;
   const TimePoint first = heap_.front()->when_;
@@ -61,29 +93,26 @@ Duration TimerQueue::wait_time(TimePoint now, Duration most) const noexcept {
 
 void TimerQueue::run_due(TimePoint now) {
   collect_due(now);
-  while (next_due_ < due_.size()) {
-    Timer* timer = due_[next_due_];
-    if (timer == nullptr) {
-      ++next_due_;
-      continue;
+  while (Timer* timer = due_.pop_front()) {
+    std::function<void()> callback; // the timer may go while it runs
+    try {
+      callback = timer->callback_;
+    } catch (...) {
+      due_.push_back_if_unlinked(*timer);
+      throw;
     }
-    const std::function<void()> callback = timer->callback_; // the timer may go while it runs
-    remove(*timer);
-    ++next_due_;
+    timer->loop_ = nullptr;
     callback();
   }
-  due_.clear();
-  next_due_ = 0;
 }
 
-void TimerQueue::collect_due(TimePoint now) {
-  const ReserveUse use;
+void TimerQueue::collect_due(TimePoint now) noexcept {
+  if (!unplaced_.empty())
+    place_rest(now);
   while (!heap_.empty() && heap_.front()->when_ <= now) {
     Timer* timer = heap_.front();
-    due_.push_back(timer);
     remove_from_heap(0);
-    timer->due_ = true;
-    timer->index_ = due_.size() - 1;
+    due_.push_back_if_unlinked(*timer);
   }
 }
 

@@ -21,14 +21,14 @@ public:
   TimerQueue& operator=(const TimerQueue&) = delete;
   ~TimerQueue();
 
-  /// @throws std::bad_alloc; the timer is not armed then
-  void add(EventLoop& loop, Timer& timer, TimePoint when);
+  /// Needs memory where there were never so many timers; without any the timer waits outside of the heap.
+  void add(EventLoop& loop, Timer& timer, TimePoint when) noexcept;
   void remove(Timer& timer) noexcept;
 
-  [[nodiscard]] bool empty() const noexcept { return heap_.empty() && due_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return heap_.empty() && due_.empty() && unplaced_.empty(); }
   /// Whether run_due(now) would call one.
   [[nodiscard]] bool due(TimePoint now) const noexcept {
-    return !due_.empty() || (!heap_.empty() && heap_.front()->when_ <= now);
+    return !due_.empty() || !unplaced_.empty() || (!heap_.empty() && heap_.front()->when_ <= now);
   }
   /// How long it is from `now` until the first timer is due, at most `most`.
   [[nodiscard]] Duration wait_time(TimePoint now, Duration most) const noexcept;
@@ -40,15 +40,17 @@ public:
 
 private:
   [[nodiscard]] static bool before(const Timer& a, const Timer& b) noexcept;
-  void collect_due(TimePoint now);
+  bool push(Timer& timer) noexcept;
+  void place_rest(TimePoint now) noexcept;
+  void collect_due(TimePoint now) noexcept;
   void remove_from_heap(std::size_t index) noexcept;
   void place(std::size_t index, Timer* timer) noexcept;
   void sift_up(std::size_t index) noexcept;
   void sift_down(std::size_t index) noexcept;
 
   std::vector<Timer*> heap_;
-  std::vector<Timer*> due_;  ///< in the order of their times; nullptr where one was cancelled
-  std::size_t next_due_ = 0; ///< those before it were called
+  IntrusiveList<Timer> due_;      ///< in the order of their times
+  IntrusiveList<Timer> unplaced_; ///< for which the heap had no memory
   std::uint64_t sequence_ = 0;
 };
 

@@ -39,7 +39,7 @@ protected:
     }));
   }
   caf::actor spawn(InitialBehavior behavior) {
-    return caf::actor_cast<caf::actor>(spawn_handler(system_, unit_, std::move(behavior)));
+    return caf::actor_cast<caf::actor>(spawn_handler(unit_, std::move(behavior)));
   }
 
   Config config_;

@@ -74,7 +74,7 @@ TEST_F(FailingMessages, WhateverATransportThrowsIsAnsweredOnce) {
   std::vector<std::string> answers;
   bool asked = false;
   const caf::actor handler =
-      caf::actor_cast<caf::actor>(spawn_handler(system_, unit_, [&](caf::event_based_actor* asker) {
+      caf::actor_cast<caf::actor>(spawn_handler(unit_, [&](caf::event_based_actor* asker) {
         const auto failed = [&](const caf::error& error) { answers.push_back(error_text(error)); };
         const auto done = [&] { answers.emplace_back("done"); };
         asker->request(stream, caf::infinite, Info{}).then([=](const StreamInfo&) { done(); }, failed);
@@ -125,7 +125,7 @@ TEST_F(FailingMessages, EachRequestGetsOneAnswerAlsoFromACarelessActor) {
   std::vector<std::string> answers;
   const std::vector<std::string> requests{"throw before", "throw behind", "answer and throw", "forget",
                                           "keep",         "keep",         "release"};
-  spawn_handler(system_, unit_, [&](caf::event_based_actor* asker) {
+  spawn_handler(unit_, [&](caf::event_based_actor* asker) {
     for (std::size_t i = 0; i < requests.size(); ++i) {
       const auto note = [&, i](const std::string& answer) {
         answers.push_back(std::to_string(i) + " " + requests[i] + ": " + answer);

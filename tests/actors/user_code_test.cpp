@@ -189,7 +189,7 @@ protected:
     unit_->close();
   }
   caf::actor spawn(InitialBehavior behavior) {
-    return caf::actor_cast<caf::actor>(spawn_handler(system_, unit_, std::move(behavior)));
+    return caf::actor_cast<caf::actor>(spawn_handler(unit_, std::move(behavior)));
   }
 
   Config config_;

@@ -86,35 +86,24 @@ TEST_P(AllocationFailure, OfAStartIsToldAndLeavesNothing) { expect_sound(tour<St
 
 TEST_P(AllocationFailure, AtALimitLeavesTheLimitAndItsPlaces) { expect_sound(tour<Limits>(), 10); }
 
-/// One allocation that fails; of a shortage that lasts see "When memory runs out" in docs/servers.md.
-template <class T, class... Args>
-TourResult tour_of_one(Args... args) {
-  return tour_of_allocations(Shortage::once, FailingThreads::io,
-                             [&] { return std::make_unique<T>(args...); });
+TEST_P(AllocationFailure, OfAListOfConnectionsIsTold) { expect_sound(tour<Inspection>(), 10); }
+
+TEST_P(AllocationFailure, DoesNotHoldUpADrain) { expect_sound(tour<Draining>(1s, Clients::leave), 5); }
+
+TEST_P(AllocationFailure, DoesNotHoldUpADrainWithoutTime) {
+  expect_sound(tour<Draining>(0s, Clients::stay), 5);
 }
 
-TEST(AnAllocationFailure, OfAListOfConnectionsIsTold) { expect_sound(tour_of_one<Inspection>(), 10); }
+TEST_P(AllocationFailure, DoesNotHoldUpTheEndOfCoroutines) { expect_sound(tour<End>(Form::coroutine), 3); }
 
-TEST(AnAllocationFailure, DoesNotHoldUpADrain) { expect_sound(tour_of_one<Draining>(1s, Clients::leave), 5); }
-
-TEST(AnAllocationFailure, DoesNotHoldUpADrainWithoutTime) {
-  expect_sound(tour_of_one<Draining>(0s, Clients::stay), 5);
-}
-
-TEST(AnAllocationFailure, DoesNotHoldUpTheEndOfCoroutines) {
-  expect_sound(tour_of_one<End>(Form::coroutine), 3);
-}
-
-TEST(AnAllocationFailure, DoesNotHoldUpTheEndOfHandlers) {
-  expect_sound(tour_of_one<End>(Form::pinned_actor), 5);
-}
+TEST_P(AllocationFailure, DoesNotHoldUpTheEndOfHandlers) { expect_sound(tour<End>(Form::pinned_actor), 5); }
 
 std::string name_of(const testing::TestParamInfo<Shortage>& info) {
-  return info.param == Shortage::once ? "Once" : "Lasting";
+  return info.param == Shortage::once ? "Once" : info.param == Shortage::lasts ? "Lasting" : "Total";
 }
 
-INSTANTIATE_TEST_SUITE_P(Shortages, AllocationFailure, testing::Values(Shortage::once, Shortage::lasts),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(Shortages, AllocationFailure,
+                         testing::Values(Shortage::once, Shortage::lasts, Shortage::total), name_of);
 
 } // namespace
 

@@ -29,6 +29,9 @@ namespace {
 
 constexpr int most_frames = 40;
 
+/// How long there is no memory at all: many turns of a loop, and looks whether there is some again.
+constexpr std::chrono::milliseconds total_time{30};
+
 /// What a child tells its parent.
 struct Report {
   std::atomic<long> point{0}; ///< that is under way
@@ -36,6 +39,8 @@ struct Report {
   std::atomic<bool> done{false};
   std::atomic<int> frame_count{0};
   std::array<void*, most_frames> frames{}; ///< where memory ran out
+  std::atomic<int> death_frame_count{0};
+  std::array<void*, most_frames> death_frames{}; ///< where a signal ended the child
   std::atomic<std::size_t> text_size{0};
   std::array<char, 1 << 18> text{}; ///< complaints, each ends with a line feed
 };
@@ -43,6 +48,7 @@ struct Report {
 std::atomic<bool> armed{false};
 std::atomic<long> missing{0}; ///< allocations until the one that fails
 std::atomic<bool> failed{false};
+std::atomic<std::chrono::steady_clock::time_point> failed_at;
 std::atomic<long> credit{0}; ///< bytes that were freed since
 std::atomic<Shortage> shortage_now{Shortage::once};
 std::atomic<FailingThreads> threads_now{FailingThreads::io};
@@ -80,8 +86,13 @@ bool fails(std::size_t size) noexcept {
   if (is_chosen()) {
     const long left = missing.fetch_sub(1) - 1;
     if (left == 0) {
+      failed_at = std::chrono::steady_clock::now();
+      failed = result = true; // first: what other threads free counts from now on
       record_place();
-      failed = result = true;
+    } else if (left < 0 && shortage_now.load() == Shortage::total) {
+      while (!failed.load()) { // the other thread is about to tell since when
+      }
+      result = std::chrono::steady_clock::now() - failed_at.load() < total_time;
     } else if (left < 0 && shortage_now.load() == Shortage::lasts) {
       const auto wanted = static_cast<long>(size);
       result = credit.fetch_sub(wanted) < wanted;
@@ -157,16 +168,25 @@ void complain(const std::string& what) {
 
 namespace {
 
-/// Ends the child at its first signal of death, without a core.
-void die_quietly() {
+extern "C" void tell_death(int) {
+  Report* to = report.load();
+  if (to != nullptr && to->death_frame_count == 0)
+    to->death_frame_count = backtrace(to->death_frames.data(), most_frames);
+} // the signal has its default action from here on
+
+/// The child tells where its first signal of death came.
+void tell_deaths() {
+  struct sigaction action {};
+  action.sa_handler = tell_death;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
   for (const int signal : {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE})
-    std::signal(signal, SIG_DFL);
+    ::sigaction(signal, &action, nullptr);
 }
 
 /// Runs points from `point` on, until one is untouched.
 [[noreturn]] void run_child(Report& to, Shortage shortage, FailingThreads threads,
                             const std::function<std::unique_ptr<Scenario>()>& make, long step) {
-  die_quietly();
+  tell_deaths();
   void* warm_up[2];
   backtrace(warm_up, 2); // which allocates when it is called first
   {
@@ -197,12 +217,20 @@ std::string readable(std::string_view symbol) {
   return plain != nullptr ? plain.get() : std::string{symbol.substr(symbol.rfind('/') + 1)};
 }
 
-std::string place_of(const Report& from) {
+std::string place_of(const std::array<void*, most_frames>& frames, int count) {
   std::string text;
-  char** const symbols = backtrace_symbols(from.frames.data(), from.frame_count);
-  for (int i = 3; symbols != nullptr && i < from.frame_count; ++i)
+  char** const symbols = backtrace_symbols(frames.data(), count);
+  for (int i = 0; symbols != nullptr && i < count; ++i)
     text += "\n    " + readable(symbols[i]).substr(0, 160);
   std::free(symbols);
+  return text;
+}
+
+/// Where memory ran out, and where the child died.
+std::string places_of(const Report& from) {
+  std::string text = place_of(from.frames, from.frame_count);
+  if (from.death_frame_count > 0)
+    text += "\n  died in" + place_of(from.death_frames, from.death_frame_count);
   return text;
 }
 
@@ -256,7 +284,8 @@ TourResult tour_of_allocations(Shortage shortage, FailingThreads threads,
                               (stuck                 ? "is stuck"
                                : WIFSIGNALED(status) ? "dies by signal " + std::to_string(WTERMSIG(status))
                                                      : "exits with " + std::to_string(WEXITSTATUS(status))) +
-                              place_of(from));
+                              places_of(from));
+    from.death_frame_count = 0;
     ++from.touched;
     from.point += step;
   }

@@ -17,8 +17,9 @@
 namespace squall::testing_support {
 
 enum class Shortage : unsigned char {
-  once, ///< one allocation fails
-  lasts ///< from one allocation on there is no memory but what is freed, until the fault is taken out
+  once,  ///< one allocation fails
+  lasts, ///< from one allocation on there is no memory but what is freed, until the fault is taken out
+  total  ///< from one allocation on there is none at all, whatever is freed, for a while; then there is
 };
 
 /// Whose allocations fail.

@@ -200,6 +200,7 @@ public:
   void prepare() override {
     server_.io.emplace(server_.system, IOOptions{2, nullptr});
     const Endpoint address = server_.listen(echo_in(form_));
+    server_.self->monitor(server_.listener);
     for (Client& client : clients_)
       client = ask_and_stay(address);
   }
@@ -207,6 +208,10 @@ public:
   void run() override { server_.end(); }
 
   void check() override {
+    bool told = false;
+    server_.self->receive([&](const caf::down_msg&) { told = true; }, caf::after(patience) >> [] {});
+    if (!told)
+      complain("who monitors the listener does not hear of its end");
     for (Client& client : clients_) {
       if (!ends(client))
         complain("a client waits for ever");

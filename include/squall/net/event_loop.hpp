@@ -76,7 +76,7 @@ protected:
 };
 
 /// Calls a function once, at a time.
-class Timer {
+class Timer : private IntrusiveNode<Timer> {
 public:
   explicit Timer(std::function<void()> callback) : callback_{std::move(callback)} {}
   Timer(const Timer&) = delete;
@@ -84,8 +84,8 @@ public:
   ~Timer() { cancel(); }
 
   /// Arms the timer, or moves it. A time in the past is due in the next turn. Timers of the same time run in
-  /// the order of arming. Granularity: one millisecond, never early. @throws std::bad_alloc
-  void start(EventLoop& loop, TimePoint when);
+  /// the order of arming. Granularity: one millisecond, never early.
+  void start(EventLoop& loop, TimePoint when) noexcept;
   void start_after(EventLoop& loop, Duration delay);
   /// Does nothing when it is not armed.
   void cancel() noexcept;
@@ -95,12 +95,13 @@ public:
 
 private:
   friend class TimerQueue;
+  friend class IntrusiveList<Timer>;
+  friend class IntrusiveNode<Timer>;
   std::function<void()> callback_;
   EventLoop* loop_ = nullptr;
   TimePoint when_{};
   std::uint64_t sequence_ = 0; ///< of arming
-  std::size_t index_ = 0;      ///< its place in the queue
-  bool due_ = false;           ///< its place is among those whose time has come
+  std::size_t index_ = 0;      ///< its place in the queue, while it is in no list of it
 };
 
 class EventLoop {
@@ -122,6 +123,10 @@ public:
 
   /// Runs `function` in a coming turn, in the order of posting. @throws std::bad_alloc
   void post(std::function<void()> function);
+
+  /// Runs `task` once in a coming turn, without memory. Called by any thread; the task is not queued anywhere, and lives
+  /// until it has run.
+  void post_task(LoopTask& task) noexcept;
 
   /// Runs what was posted until now, and nothing else: for a loop that no thread runs any more.
   void run_posted();
@@ -149,6 +154,10 @@ public:
   /// Runs `task` once at the end of this turn, after all else. A task that is queued already stays where it
   /// is.
   void at_end_of_turn(LoopTask& task) noexcept { end_of_turn_.push_back_if_unlinked(task); }
+
+  /// Runs `task` once in a coming turn, which begins after ten milliseconds at the latest: for what lacked memory, and
+  /// must be done. A task that is queued already stays where it is.
+  void retry(LoopTask& task) noexcept { retries_.push_back_if_unlinked(task); }
 
   /// The clock's time.
   [[nodiscard]] TimePoint now() const;
@@ -181,6 +190,7 @@ private:
   std::unique_ptr<Impl> impl_;
   IntrusiveList<LoopTask> deferred_;
   IntrusiveList<LoopTask> end_of_turn_;
+  IntrusiveList<LoopTask> retries_;
   std::uint64_t turn_ = 1;
   mutable std::uint64_t turn_time_of_ = 0; ///< the turn of turn_time_
   mutable TimePoint turn_time_{};
