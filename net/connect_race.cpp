@@ -79,9 +79,9 @@ void ConnectRace::start_next() {
     const auto result = start(attempt);
     if (!result) {
       ++pending_count_;
-      if (next_ == attempts_.end() || start_timer())
-        return;
-      continue; // the next begins at once
+      if (next_ != attempts_.end())
+        timer_.start_after(loop_, delay_);
+      return;
     }
     if (*result)
       return win(attempt);
@@ -91,16 +91,6 @@ void ConnectRace::start_next() {
     return;
   const OnEnd on_end = std::move(on_end_); // it may destroy this
   on_end(*error_);
-}
-
-/// @returns false without memory for it
-bool ConnectRace::start_timer() noexcept {
-  try {
-    timer_.start_after(loop_, delay_);
-    return true;
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
 }
 
 std::optional<Result<void>> ConnectRace::start(Attempt& attempt) {

@@ -43,7 +43,6 @@ private:
   struct Attempt;
 
   void start_next();
-  bool start_timer() noexcept;
   std::optional<Result<void>> start(Attempt& attempt);
   void attempt_ended(Attempt& attempt, const Result<void>& result);
   void win(Attempt& attempt);

@@ -378,7 +378,7 @@ void Timer::start(EventLoop& loop, TimePoint when) noexcept {
   loop.impl_->timers.add(loop, *this, when);
 }
 
-void Timer::start_after(EventLoop& loop, Duration delay) { start(loop, loop.now() + delay); }
+void Timer::start_after(EventLoop& loop, Duration delay) noexcept { start(loop, loop.now() + delay); }
 
 void Timer::cancel() noexcept {
   if (loop_ != nullptr)

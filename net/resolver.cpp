@@ -69,9 +69,9 @@ void LookupState::answer(Result<Addresses> result) {
   const std::lock_guard lock{mutex_};
   if (loop_ == nullptr)
     return;
-  loop_->post([state = shared_from_this(), result = std::move(result)] {
+  loop_->post([state = shared_from_this(), result = std::move(result)]() mutable {
     if (state->operation_ != nullptr)
-      state->operation_->finish(result);
+      state->operation_->finish(std::move(result));
   });
   loop_ = nullptr;
 }

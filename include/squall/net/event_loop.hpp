@@ -86,7 +86,7 @@ public:
   /// Arms the timer, or moves it. A time in the past is due in the next turn. Timers of the same time run in
   /// the order of arming. Granularity: one millisecond, never early.
   void start(EventLoop& loop, TimePoint when) noexcept;
-  void start_after(EventLoop& loop, Duration delay);
+  void start_after(EventLoop& loop, Duration delay) noexcept;
   /// Does nothing when it is not armed.
   void cancel() noexcept;
   [[nodiscard]] bool armed() const noexcept { return loop_ != nullptr; }
