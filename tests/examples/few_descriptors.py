@@ -18,8 +18,6 @@ import support
 # With others some examples get as far as to wait for a connection that cannot be accepted, for their own half minute.
 LIMITS = (3, 4, 5, 6, 10, 12, 14)
 LOADER_FAILED = 127  # it had no descriptor for the libraries
-# Without descriptors ThreadSanitizer finds no names, and so knows no race that is suppressed.
-ENVIRONMENT = os.environ | {"TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", "") + ":report_bugs=0"}
 
 
 class FewDescriptorsTest(unittest.TestCase):
@@ -47,7 +45,7 @@ class FewDescriptorsTest(unittest.TestCase):
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         process = subprocess.Popen([support.example_path(example), *self.arguments(example)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, cwd=self.folder,
-                                   env=ENVIRONMENT, preexec_fn=prepare)
+                                   preexec_fn=prepare)
         output = b""
         deadline = time.monotonic() + support.DEADLINE
         try:
